@@ -1,0 +1,296 @@
+"""What is stored, and what does each row mean? Every table of the product, in one place.
+
+SQLAlchemy Core only. Money is ticks (BIGINT), times are UTC milliseconds (BIGINT) unless the name says
+otherwise. The truth is here; Redis holds only what may be lost.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Big = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits on both databases (SQLite INTEGER is 64 bits and may be a row id)."""
+
+
+parties = Table(
+    "parties",
+    metadata,
+    Column("party_id", Big, primary_key=True, autoincrement=True),
+    Column("name", String(200), nullable=False),
+    Column("parent_id", ForeignKey("parties.party_id")),
+    Column("created_at_ms", Big, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", Big, primary_key=True, autoincrement=True),
+    Column("code", String(64), nullable=False, unique=True),
+    Column("party_id", ForeignKey("parties.party_id")),
+    Column("kind", String(16), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("parent_id", ForeignKey("accounts.account_id"), comment="the reseller above, who pays too"),
+    Column("tariff", String(64), comment="name of the tariff that prices this account's legs"),
+    Column("balance_ticks", Big, nullable=False, default=0),
+    Column("held_ticks", Big, nullable=False, default=0),
+    Column("credit_limit_ticks", Big, default=0, comment="NULL: no limit (house accounts)"),
+    Column("status", String(16), nullable=False, default="active"),
+    Column("open_calls", Integer, nullable=False, default=0),
+    Column("max_calls", Integer),
+    Column("max_calls_per_s", Integer),
+    Column("max_call_s", Integer),
+    Column("daily_limit_ticks", Big),
+    Column("timezone", String(64), nullable=False, default="UTC"),
+    Column("spent_day", Integer, nullable=False, default=0),
+    Column("spent_ticks", Big, nullable=False, default=0),
+    Column("created_at_ms", Big, nullable=False),
+    CheckConstraint("held_ticks >= 0", name="held_not_negative"),
+    CheckConstraint("open_calls >= 0", name="open_calls_not_negative"),
+    Index(None, "parent_id"),
+)
+
+allowances = Table(
+    "allowances",
+    metadata,
+    Column("allowance_id", Big, primary_key=True, autoincrement=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("unit", String(16), nullable=False, default="second"),
+    Column("granted", Big, nullable=False),
+    Column("remaining", Big, nullable=False),
+    Column("held", Big, nullable=False, default=0),
+    Column("priority", Integer, nullable=False, default=0),
+    Column("increment", Integer, nullable=False, default=1),
+    Column("covers_connect_fee", Boolean, nullable=False, default=False),
+    Column("prefixes", JSON, nullable=False, default=list, comment="empty: any destination"),
+    Column("valid_from_ms", Big, nullable=False),
+    Column("expires_at_ms", Big),
+    CheckConstraint("remaining >= 0", name="remaining_not_negative"),
+    CheckConstraint("held >= 0", name="held_not_negative"),
+    Index(None, "account_id"),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    # Only open holds stand here: settling deletes the row, the call record remembers its peak.
+    Column("call_id", String(36), primary_key=True),
+    Column("leg_no", Integer, primary_key=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("ticks", Big, nullable=False),
+    Column("peak_ticks", Big, nullable=False),
+    Column("granted_ms", Big, nullable=False),
+    Column("draws", JSON, nullable=False, comment="[[allowance_id, units], …]"),
+    Column("taken_at_ms", Big, nullable=False),
+    CheckConstraint("ticks >= 0", name="ticks_not_negative"),
+    Index(None, "account_id"),
+)
+
+ledger_keys = Table(
+    "ledger_keys",
+    metadata,
+    # The first answer to each idempotency key. May be pruned by age once no repeat can come.
+    Column("key", String(120), primary_key=True),
+    Column("outcome", JSON, nullable=False),
+    Column("at_ms", Big, nullable=False),
+    Index(None, "at_ms"),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("transfer_id", String(36), primary_key=True),
+    Column("key", String(120), nullable=False, unique=True, comment="what caused it"),
+    Column("kind", String(16), nullable=False, comment="charge, top_up, adjust, transfer, reverse"),
+    Column("call_id", String(36)),
+    Column("reverses", String(36), comment="transfer_id of the transfer this one undoes"),
+    Column("memo", Text, nullable=False, default=""),
+    Column("actor", String(64), nullable=False, default=""),
+    Column("at_ms", Big, nullable=False),
+    Index(None, "call_id"),
+    Index(None, "at_ms"),
+)
+
+postings = Table(
+    "postings",
+    metadata,
+    Column("transfer_id", ForeignKey("transfers.transfer_id"), primary_key=True),
+    Column("entry_no", Integer, primary_key=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("ticks", Big, nullable=False),
+    Column("balance_after_ticks", Big, nullable=False),
+    Index(None, "account_id"),
+)
+
+allowance_postings = Table(
+    "allowance_postings",
+    metadata,
+    # Every change of an allowance's remaining units: the grant (+), each charge's draw (-), reversals (+).
+    Column("transfer_id", ForeignKey("transfers.transfer_id"), primary_key=True),
+    Column("entry_no", Integer, primary_key=True),
+    Column("allowance_id", ForeignKey("allowances.allowance_id"), nullable=False),
+    Column("units", Big, nullable=False),
+    Index(None, "allowance_id"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("call_id", String(36), primary_key=True),
+    Column("switch", String(64), nullable=False),
+    Column("channel", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("account_id", ForeignKey("accounts.account_id"), comment="the paying customer or partner"),
+    Column("origin", String(128), nullable=False),
+    Column("destination", String(128), nullable=False),
+    Column("offered_at_ms", Big, nullable=False),
+    Column("answered_at_ms", Big),
+    Column("ended_at_ms", Big),
+    Column("granted_ms", Big, nullable=False, default=0),
+    Column("snapshot", JSON, nullable=False, comment="the whole ocs.sessions.session.Session"),
+    Column("saved_at_ms", Big, nullable=False),
+    Index(None, "switch", "channel"),
+    Index(None, "state"),
+    Index(None, "offered_at_ms"),
+)
+
+charges = Table(
+    "charges",
+    metadata,
+    # Immutable. A corrected call has a reversal (reversed_by set on the old one) and a new charge.
+    Column("charge_id", String(36), primary_key=True),
+    Column("transfer_id", ForeignKey("transfers.transfer_id"), comment="NULL when nothing moved"),
+    Column("kind", String(16), nullable=False, default="usage"),
+    Column("call_id", String(36)),
+    Column("leg_no", Integer),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("tariff_version_id", ForeignKey("tariff_versions.tariff_version_id")),
+    Column("duration_ms", Big, nullable=False),
+    Column("billed_s", Big, nullable=False),
+    Column("net_ticks", Big, nullable=False),
+    Column("tax_ticks", Big, nullable=False),
+    Column("collected_ticks", Big, nullable=False),
+    Column("shortfall_ticks", Big, nullable=False, default=0),
+    Column("draws", JSON, nullable=False),
+    Column("lines", JSON, nullable=False),
+    Column("reversed_by", String(36), comment="charge_id that replaces it"),
+    Column("at_ms", Big, nullable=False),
+    Index(None, "call_id"),
+    Index(None, "account_id", "at_ms"),
+)
+
+call_records = Table(
+    "call_records",
+    metadata,
+    # One row a leg when the call is over. A correction replaces estimated values and says so in `marks`.
+    Column("call_id", String(36), primary_key=True),
+    Column("leg_no", Integer, primary_key=True),
+    Column("role", String(16), nullable=False, comment="customer, reseller, partner, supplier"),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("charge_id", String(36)),
+    Column("switch", String(64), nullable=False),
+    Column("channel", String(128), nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("origin", String(128), nullable=False),
+    Column("destination", String(128), nullable=False),
+    Column("prefix", String(32), nullable=False, default=""),
+    Column("tariff_version_id", ForeignKey("tariff_versions.tariff_version_id")),
+    Column("offered_at_ms", Big, nullable=False),
+    Column("ringing_at_ms", Big),
+    Column("answered_at_ms", Big),
+    Column("ended_at_ms", Big, nullable=False),
+    Column("duration_ms", Big, nullable=False, comment="what was charged: the switch's talk time"),
+    Column("our_duration_ms", Big, nullable=False, comment="by our own clock"),
+    Column("billed_s", Big, nullable=False, default=0),
+    Column("granted_ms", Big, nullable=False, default=0),
+    Column("holds_taken", Integer, nullable=False, default=0),
+    Column("held_peak_ticks", Big, nullable=False, default=0),
+    Column("currency", String(3), nullable=False),
+    Column("net_ticks", Big, nullable=False, default=0),
+    Column("tax_ticks", Big, nullable=False, default=0),
+    Column("shortfall_ticks", Big, nullable=False, default=0),
+    Column("cause", String(64), nullable=False),
+    Column("ended_by", String(16), nullable=False),
+    Column("refusal", String(32), comment="why we said no, if we did"),
+    Column("marks", JSON, nullable=False, default=list, comment="estimated, corrected, clock_differs …"),
+    Index(None, "account_id", "ended_at_ms"),
+    Index(None, "ended_at_ms"),
+)
+
+tariff_versions = Table(
+    "tariff_versions",
+    metadata,
+    Column("tariff_version_id", Big, primary_key=True, autoincrement=True),
+    Column("tariff", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("effective_from_ms", Big, nullable=False),
+    Column(
+        "terms", JSON, nullable=False, comment="rounding, decimals, zone, bands, holidays, tax, origin sets"
+    ),
+    Column("source", String(200), nullable=False, default=""),
+    Column("digest", String(64), nullable=False, default="", comment="SHA-256 of the sheet"),
+    Column("rate_count", Integer, nullable=False, default=0),
+    Column("imported_at_ms", Big, nullable=False),
+    Column("withdrawn_at_ms", Big),
+    UniqueConstraint("tariff", "version"),
+    Index(None, "tariff", "effective_from_ms"),
+)
+
+rates = Table(
+    "rates",
+    metadata,
+    # `spec` is the rate's price in the compact text form that ocs.rating reads and writes; decks repeat few.
+    Column("tariff_version_id", ForeignKey("tariff_versions.tariff_version_id"), primary_key=True),
+    Column("row_no", Integer, primary_key=True),
+    Column("prefix", String(32), nullable=False),
+    Column("name", String(100), nullable=False, default=""),
+    Column("spec", Text, nullable=False),
+)
+
+fx_rates = Table(
+    "fx_rates",
+    metadata,
+    Column("base", String(3), primary_key=True),
+    Column("quote", String(3), primary_key=True),
+    Column("effective_from_ms", Big, primary_key=True),
+    Column("rate", String(40), nullable=False, comment="decimal: 1 base = rate quote"),
+)
+
+switch_cdrs = Table(
+    "switch_cdrs",
+    metadata,
+    # Switch CDRs that were taken in, so that the same file or post is applied once.
+    Column("source_key", String(200), primary_key=True),
+    Column("switch", String(64), nullable=False),
+    Column("channel", String(128), nullable=False),
+    Column("at_ms", Big, nullable=False),
+    Column("applied", Boolean, nullable=False, default=False),
+    Column("body", JSON, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""The HTTP door: local control socket, TCP with a token, metrics and health."""

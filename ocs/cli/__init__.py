@@ -1,0 +1,1 @@
+"""The `ocs` command line."""

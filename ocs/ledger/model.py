@@ -1,0 +1,260 @@
+"""What does the ledger know and do? Accounts, commands and outcomes, as values.
+
+`available = balance - held + credit_limit`, derived, never stored. A hold covers the price of the
+total time granted so far. Commands carry an idempotency key made of what caused them; the second
+arrival gets the first answer. All times are UTC milliseconds, all amounts ticks of the account's currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from ocs.rating.model import Allowance, Charge, Draw, Pricer
+from ocs.refusals import Refusal
+
+
+class AccountKind(StrEnum):
+    """Where money stands. Customer, reseller and partner pay us; suppliers we pay; the rest is the house."""
+
+    CUSTOMER = "customer"
+    RESELLER = "reseller"
+    PARTNER = "partner"
+    SUPPLIER = "supplier"
+    REVENUE = "revenue"
+    COST = "cost"
+    TAX = "tax"
+    CASH = "cash"
+
+
+class AccountStatus(StrEnum):
+    """Blocked: no new call and no extension; what runs is cut at the end of what it holds."""
+
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+
+
+@dataclass(slots=True)
+class Account:
+    """One account as a batch sees it under lock. Mutable: the batch works on it, then writes it back.
+
+    credit_limit_ticks None: no limit (house accounts). spent_* count settled usage of one local day of the
+    account's zone (`spent_day` = days since 1970-01-01 there).
+    """
+
+    account_id: int
+    code: str
+    kind: AccountKind
+    currency: str
+    balance_ticks: int = 0
+    held_ticks: int = 0
+    credit_limit_ticks: int | None = 0
+    status: AccountStatus = AccountStatus.ACTIVE
+    open_calls: int = 0
+    max_calls: int | None = None
+    daily_limit_ticks: int | None = None
+    timezone: str = "UTC"
+    spent_day: int = 0
+    spent_ticks: int = 0
+
+    @property
+    def available_ticks(self) -> int | None:
+        """What may still be set aside; None: no limit."""
+        if self.credit_limit_ticks is None:
+            return None
+        return self.balance_ticks - self.held_ticks + self.credit_limit_ticks
+
+
+@dataclass(slots=True)
+class AllowanceState:
+    """One allowance under lock: what is left, and how much of it open holds have set aside (seconds)."""
+
+    allowance_id: int
+    account_id: int
+    remaining: int
+    held: int
+    terms: Allowance
+    """Its terms; `terms.units` is not used here."""
+    valid_from_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LegHold:
+    """What one payer has set aside for one leg of one call."""
+
+    leg_no: int
+    account_id: int
+    ticks: int
+    draws: tuple[Draw, ...] = ()
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """Rows that go into the same transaction as a command: the call's snapshot and its records.
+
+    Each is a mapping of column name to value for tables `calls` and `call_records`.
+    """
+
+    call: Mapping[str, Any] | None = None
+    records: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PayingLeg:
+    """One payer's view of a call: on which account to hold, at what price."""
+
+    leg_no: int
+    account_id: int
+    pricer: Pricer
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Make the call's holds cover `total_ms` of talk on every leg, all or none (opens or extends).
+
+    The grant may be shorter than asked when money is short, never below `floor_ms` in total: then it is
+    refused and the holds stay as they were. `shrink` allows a grant below what is held now (used at answer,
+    when the price turns out different). Outcome: Granted or Refused.
+    """
+
+    key: str
+    call_id: str
+    legs: tuple[PayingLeg, ...]
+    total_ms: int
+    floor_ms: int
+    at_ms: int
+    shrink: bool = False
+    writes: Callable[[Granted | Refused], Writes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettlingLeg:
+    """Who pays whom for one leg. Guarded payers never fall below their limit."""
+
+    leg_no: int
+    payer_id: int
+    payee_id: int
+    tax_id: int | None
+    pricer: Pricer
+    guarded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Charge every leg for the actual duration and release its holds. A call that never talked has 0 ms.
+
+    With `correct` a call that is settled already is charged again: the old charges are reversed, the new
+    ones posted (a late CDR that knows better). Outcome: Settled, or Refused(CALL_CLOSED) without `correct`.
+    """
+
+    key: str
+    call_id: str
+    legs: tuple[SettlingLeg, ...]
+    duration_ms: int
+    at_ms: int
+    correct: bool = False
+    writes: Callable[[Settled], Writes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Only rows, no money: the call moved on (ringing, in doubt, proven alive)."""
+
+    key: str
+    call_id: str
+    rows: Writes
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Move money between accounts of one currency: (account_id, ticks) entries that sum to zero.
+
+    kind: top_up, adjust, transfer, reverse. `guarded`: no entry may take an account below its limit.
+    Outcome: Posted or Refused.
+    """
+
+    key: str
+    kind: str
+    entries: tuple[tuple[int, int], ...]
+    at_ms: int
+    memo: str = ""
+    actor: str = ""
+    guarded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AddAllowance:
+    """Give an account included units. Outcome: Posted."""
+
+    key: str
+    account_id: int
+    name: str
+    units: int
+    terms: Allowance
+    at_ms: int
+    actor: str = ""
+
+
+Command = Hold | Settle | Save | Post | AddAllowance
+
+
+# --- outcomes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The call may last `granted_ms` in total. `final`: no more could be bought after it at this moment."""
+
+    granted_ms: int
+    final: bool
+    holds: tuple[LegHold, ...]
+    limited_by: int | None = None
+    """The account that made the grant shorter than asked, if one did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No, and why, and on whose account. Nothing was changed."""
+
+    reason: Refusal
+    account_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegSettled:
+    """One leg: collected + shortfall = charge.total; a shortfall only where a limit stood in the way."""
+
+    leg_no: int
+    charge: Charge
+    collected_ticks: int
+    shortfall_ticks: int
+    balance_after_ticks: int
+    held_peak_ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The call is over and paid."""
+
+    legs: tuple[LegSettled, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The rows are durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """The transfer is durable. balances: account_id to balance after."""
+
+    transfer_id: str
+    balances: Mapping[int, int] = field(default_factory=dict)
+
+
+Outcome = Granted | Refused | Settled | Saved | Posted

@@ -1,0 +1,102 @@
+"""What does a priced call look like? The values that go into and come out of rating.
+
+All money is exact inside: an `exact` amount is a ratio of integers in ticks; it is rounded once per
+charge line kind (net, tax) into the integer ticks of the `Charge`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Included units as pricing sees them: what this one call may draw.
+
+    `units` is what is left for this call (remaining minus what other calls hold), in seconds.
+    `prefixes` is empty for "any destination", else E.164 digit prefixes. `increment_s` rounds what is
+    drawn up to whole increments. `sequence` orders equals by age (older first).
+    """
+
+    allowance_id: int
+    units: int
+    priority: int = 0
+    expires_at_ms: int | None = None
+    sequence: int = 0
+    prefixes: tuple[str, ...] = ()
+    increment_s: int = 1
+    covers_connect_fee: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Units (seconds) taken from one allowance."""
+
+    allowance_id: int
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeLine:
+    """One explanation line. `exact_num / exact_den` is its exact amount in ticks (may be negative).
+
+    kind: connect_fee, usage, allowance, minimum, maximum, rounding, tax, tax_rounding, grace, fx …
+    text: words a subscriber could read. from_s/to_s: the billed seconds it covers.
+    """
+
+    kind: str
+    text: str
+    exact_num: int
+    exact_den: int
+    from_s: int = 0
+    to_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """The priced result for one leg: lines whose exact amounts add up to `total_ticks`."""
+
+    currency: str
+    duration_ms: int
+    billed_s: int
+    net_ticks: int
+    tax_ticks: int
+    draws: tuple[Draw, ...]
+    lines: tuple[ChargeLine, ...]
+
+    @property
+    def total_ticks(self) -> int:
+        """What the payer pays: net plus tax."""
+        return self.net_ticks + self.tax_ticks
+
+
+class Pricer(Protocol):
+    """What the ledger needs of rating: a rate bound to one leg of one call (see `ocs.rating.quote.Quote`).
+
+    Both are pure and each other's inverse:
+    charge(reach(f)).total <= f < charge(reach(f) + one increment).total, unless capped.
+    """
+
+    @property
+    def currency(self) -> str:
+        """Currency of the amounts: the payer account's."""
+        ...
+
+    @property
+    def tariff_version_id(self) -> int:
+        """Which tariff version the rate came from."""
+        ...
+
+    def cost(self, duration_ms: int, allowances: Sequence[Allowance] = ()) -> tuple[int, tuple[Draw, ...]]:
+        """Total ticks (tax included) and draws for a call of this length; `charge` without the lines."""
+        ...
+
+    def charge(self, duration_ms: int, allowances: Sequence[Allowance] = ()) -> Charge:
+        """The full charge with its explanation."""
+        ...
+
+    def reach(self, funds_ticks: int, cap_ms: int, allowances: Sequence[Allowance] = ()) -> int:
+        """Longest duration in ms, at most cap_ms, whose cost is within funds_ticks; else 0."""
+        ...

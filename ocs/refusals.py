@@ -1,0 +1,34 @@
+"""Why is the answer no? Every business refusal has a name here, in the order in which it is checked."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """A "no" is a value. The doors map each to the cause their protocol has for it."""
+
+    OVERLOADED = "overloaded"
+    """A queue of ours is full; try again or another server."""
+    UNAVAILABLE = "unavailable"
+    """The ledger could not commit (database away)."""
+    CALL_CLOSED = "call_closed"
+    """The call was settled already."""
+    NO_PAYER = "no_payer"
+    """No rule in settings found an account for this call."""
+    BAD_NUMBER = "bad_number"
+    """The destination is not a number that can be normalised to E.164."""
+    NO_RATE = "no_rate"
+    """A paying leg's tariff has no rate for the destination at this time."""
+    NUMBER_BLOCKED = "number_blocked"
+    """The longest matching prefix is marked blocked."""
+    RATE_LIMIT = "rate_limit"
+    """More call attempts per second than the account may make."""
+    ACCOUNT_UNKNOWN = "account_unknown"
+    ACCOUNT_BLOCKED = "account_blocked"
+    CONCURRENCY_LIMIT = "concurrency_limit"
+    """The account has as many calls up as it may have."""
+    DAILY_SPEND_LIMIT = "daily_spend_limit"
+    """What the account spent today plus what it holds leaves nothing for this call."""
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    """Balance, credit limit and allowances do not cover connect fee plus first increment."""

@@ -1,0 +1,1 @@
+"""Everything that starts things: settings, clock, logs, metrics, bootstrap, daemon."""

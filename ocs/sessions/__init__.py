@@ -1,0 +1,1 @@
+"""What happens next in a call? One table of (state, event), pure."""

@@ -1,0 +1,221 @@
+"""What can happen to a call, and what can be asked of a switch? The vocabulary between doors and core.
+
+A door names a call by (switch, channel): the switch's name in settings and the channel id that the call
+was offered on (FreeSWITCH: the A leg's Unique-ID). All times are UTC milliseconds, durations milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ocs.ledger.model import Granted, Refused, Settled
+from ocs.refusals import Refusal
+
+
+class Mode(StrEnum):
+    """authorise: the call waits (parked) for our yes. watch: the call goes on by itself; we meter and cut."""
+
+    AUTHORISE = "authorise"
+    WATCH = "watch"
+
+
+class EndedBy(StrEnum):
+    """Who ended the call, as far as the switch tells."""
+
+    CALLER = "caller"
+    CALLEE = "callee"
+    US = "us"
+    SWITCH = "switch"
+    OPERATOR = "operator"
+    UNKNOWN = "unknown"
+
+
+# --- from a door --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A call wants to start (or, in watch mode, has started).
+
+    `attributes` are the facts that payer rules look at: "variable:NAME", "sip_user", "source_ip", "context",
+    "gateway", "accountcode" …; values as the switch decoded them, never split or unquoted again.
+    """
+
+    at_ms: int
+    mode: Mode
+    origin: str
+    destination: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing:
+    """The far end rings or sends early media."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The call is answered; `at_ms` is the switch's own answer time."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The call is over. duration_ms: talk time by the switch (FreeSWITCH billmsec), None if it does not say.
+
+    `answered_at_ms` repeats the switch's answer time, so that a lost Answered costs nothing.
+    exact=False: the duration is our estimate. source: "event", "cdr", "resync".
+    """
+
+    at_ms: int
+    duration_ms: int | None
+    cause: str
+    ended_by: EndedBy = EndedBy.UNKNOWN
+    answered_at_ms: int | None = None
+    source: str = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The call goes on under another channel (transfer: the A leg left, the B leg talks on)."""
+
+    at_ms: int
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchLost:
+    """The link to the switch dropped: nothing is known, nothing has ended."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallFound:
+    """The switch shows the call alive (resync or heartbeat). answered_at_ms None: not answered yet."""
+
+    at_ms: int
+    answered_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallGone:
+    """A complete, believable listing of the switch does not show the call. Once is not enough."""
+
+    at_ms: int
+    restarted: bool = False
+    """The switch itself restarted since (its Core-UUID changed): the call cannot come back."""
+
+
+# --- from the ledger ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerUnavailable:
+    """The commit failed; the question may be asked again."""
+
+
+# --- from timers and people ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SliceDue:
+    """The paid end comes near: ask for more."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarnDue:
+    """Time to tell the caller that the credit ends soon."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutDue:
+    """The paid end is here."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDue:
+    """Nothing was heard of the call for too long."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToppedUp:
+    """Money or units arrived on an account that pays for this call."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillRequested:
+    """An operator wants the call ended."""
+
+    at_ms: int
+    by: str
+
+
+CallEvent = (
+    Offered | Ringing | Answered | Ended | Moved | SwitchLost | CallFound | CallGone
+    | Granted | Refused | Settled | LedgerUnavailable
+    | SliceDue | WarnDue | CutDue | StaleDue | ToppedUp | KillRequested
+)  # fmt: skip
+
+
+# --- to a door ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Let a parked call go on; its dead-man's switch ends it granted_ms after the answer (plus margin)."""
+
+    call_id: str
+    channel: str
+    granted_ms: int
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """End a parked call with the cause that fits."""
+
+    channel: str
+    reason: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Move the dead-man's switch: the call is paid until `until_ms`."""
+
+    channel: str
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Tell the caller's leg that `remaining_ms` are left."""
+
+    channel: str
+    remaining_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """End an answered (or watched) call now. why: a Refusal, or "operator", "longest_call", "stale"."""
+
+    channel: str
+    why: str
+
+
+SwitchCommand = Allow | Reject | Limit | Warn | Cut

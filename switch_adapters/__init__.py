@@ -1,0 +1,1 @@
+"""Doors to switches: they translate, and know nothing of prices."""

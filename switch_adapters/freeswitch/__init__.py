@@ -1,0 +1,1 @@
+"""The FreeSWITCH door (Event Socket)."""
