@@ -1,0 +1,168 @@
+"""What do we know of one call? The immutable snapshot that the table reads and replaces.
+
+Everything that must survive a restart is in it; it is stored with every commit: `from_row(to_row(s)) == s`.
+Times are UTC milliseconds, durations milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from ocs.refusals import Refusal
+from ocs.sessions.events import Ended, EndedBy, Mode
+
+
+class State(StrEnum):
+    """Where a call is. The table says what each event does there."""
+
+    NEW = "new"
+    ASKING = "asking"
+    RINGING = "ringing"
+    TALKING = "talking"
+    DRAINING = "draining"
+    IN_DOUBT = "in_doubt"
+    SETTLING = "settling"
+    CLOSED = "closed"
+
+
+class Role(StrEnum):
+    """Whose view of the call a leg is."""
+
+    CUSTOMER = "customer"
+    RESELLER = "reseller"
+    PARTNER = "partner"
+    SUPPLIER = "supplier"
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One payer's or payee's view: who pays whom by which tariff version. Suppliers' legs hold nothing."""
+
+    leg_no: int
+    role: Role
+    account_id: int
+    account_code: str
+    payer_id: int
+    payee_id: int
+    tax_id: int | None
+    currency: str
+    tariff: str
+    tariff_version_id: int
+    prefix: str
+    holds: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How calls are sliced, warned and given up; all in milliseconds. Settings say what each is good for."""
+
+    first_slice_ms: int = 60_000
+    slice_ms: int = 60_000
+    lead_ms: int = 10_000
+    floor_ms: int = 1_000
+    warn_before_ms: int = 30_000
+    cut_lead_ms: int = 40
+    cut_repeat_ms: int = 1_000
+    longest_call_ms: int = 4 * 3_600_000
+    ring_timeout_ms: int = 180_000
+    stale_ms: int = 24 * 3_600_000
+    cdr_wait_ms: int = 30_000
+    clock_tolerance_ms: int = 2_000
+    retry_ms: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What a reaction may know besides session and event: the time and the policy."""
+
+    at_ms: int
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One call. `channel` names it towards its switch for ever; `live_channel` is the one that talks now."""
+
+    call_id: str
+    switch: str
+    channel: str
+    live_channel: str
+    mode: Mode
+    origin: str
+    destination: str
+    offered_at_ms: int
+    longest_ms: int
+    legs: tuple[Leg, ...] = ()
+    state: State = State.NEW
+    ringing_at_ms: int | None = None
+    answered_at_ms: int | None = None
+    our_answered_at_ms: int | None = None
+    ended_at_ms: int | None = None
+    granted_ms: int = 0
+    final: bool = False
+    holds_taken: int = 0
+    asks: int = 0
+    """Ledger commands made so far: part of their idempotency keys."""
+    proven_at_ms: int = 0
+    """When the switch last showed the call alive."""
+    misses: int = 0
+    """Believable listings in a row that did not show the call."""
+    gone_at_ms: int | None = None
+    cdr: Ended | None = None
+    """The switch's CDR, if it came before we believe that the call is over."""
+    warned: bool = False
+    cut_why: str = ""
+    cuts: int = 0
+    retry_at_ms: int | None = None
+    """The ledger was away: when to ask again."""
+    duration_ms: int = 0
+    our_duration_ms: int = 0
+    cause: str = ""
+    ended_by: EndedBy = EndedBy.UNKNOWN
+    refusal: Refusal | None = None
+    marks: tuple[str, ...] = ()
+
+    @property
+    def paid_until_ms(self) -> int | None:
+        """When what is held runs out; None before the answer."""
+        return None if self.answered_at_ms is None else self.answered_at_ms + self.granted_ms
+
+    @property
+    def moved(self) -> bool:
+        """True once the call talks on under another channel than it was offered on."""
+        return self.live_channel != self.channel
+
+    @property
+    def estimated(self) -> bool:
+        """True if the duration is our last proof, not the switch's word."""
+        return "estimated" in self.marks
+
+
+_FIELDS = tuple(f.name for f in fields(Session))
+_LEG_FIELDS = tuple(f.name for f in fields(Leg))
+
+
+def to_row(session: Session) -> dict[str, Any]:
+    """The session as plain JSON values."""
+    row: dict[str, Any] = {name: getattr(session, name) for name in _FIELDS}
+    row["legs"] = [{name: getattr(leg, name) for name in _LEG_FIELDS} for leg in session.legs]
+    row["marks"] = list(session.marks)
+    row["cdr"] = asdict(session.cdr) if session.cdr else None
+    return row
+
+
+def from_row(row: Mapping[str, Any]) -> Session:
+    """The inverse of `to_row`."""
+    values = dict(row)
+    values["legs"] = tuple(Leg(**{**leg, "role": Role(leg["role"])}) for leg in row["legs"])
+    values["marks"] = tuple(row["marks"])
+    if row["cdr"]:
+        values["cdr"] = Ended(**{**row["cdr"], "ended_by": EndedBy(row["cdr"]["ended_by"])})
+    values["mode"] = Mode(row["mode"])
+    values["state"] = State(row["state"])
+    values["ended_by"] = EndedBy(row["ended_by"])
+    values["refusal"] = Refusal(row["refusal"]) if row["refusal"] else None
+    return Session(**values)

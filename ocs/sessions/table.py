@@ -1,0 +1,603 @@
+"""What happens next in a call? The whole machine: (state, event) -> (session, steps). Pure.
+
+`ROWS` is the machine; `python -m ocs.sessions.table` prints it. A pair that is not there is loud
+(`unexpected`) and leaves the session as it was. Timers are not steps: `ocs.sessions.timers` derives them
+from the session after every reaction, so none can be forgotten or left behind.
+
+The ledger's outcomes come back as events of their own (Granted, Refused, Settled, LedgerUnavailable).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ocs.ledger.model import Granted, Refused, Settled
+from ocs.refusals import Refusal
+from ocs.sessions.events import (
+    Allow,
+    Answered,
+    CallEvent,
+    CallFound,
+    CallGone,
+    Cut,
+    CutDue,
+    Ended,
+    EndedBy,
+    KillRequested,
+    LedgerUnavailable,
+    Limit,
+    Mode,
+    Moved,
+    Offered,
+    Reject,
+    Ringing,
+    SliceDue,
+    StaleDue,
+    SwitchLost,
+    ToppedUp,
+    Warn,
+    WarnDue,
+)
+from ocs.sessions.session import Now, Session, State
+from ocs.sessions.steps import AskHold, AskSettle, Reaction, Step, Store, Tell
+
+Handler = Callable[[Session, Any, Now], Reaction]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the printed table."""
+
+    state: State
+    event: type
+    to: tuple[State, ...]
+    reaction: str
+    handle: Handler
+
+
+ROWS: dict[tuple[State, type], Row] = {}
+
+NEW, ASKING, RINGING, TALKING = State.NEW, State.ASKING, State.RINGING, State.TALKING
+DRAINING, IN_DOUBT, SETTLING, CLOSED = State.DRAINING, State.IN_DOUBT, State.SETTLING, State.CLOSED
+UP = (TALKING, DRAINING)
+OPEN = (RINGING, TALKING, DRAINING, IN_DOUBT)
+
+
+def row(states: State | tuple[State, ...], event: type, to: str = "") -> Callable[[Handler], Handler]:
+    """Register a handler for (state, event) pairs; `to` names the next states, empty for "stays"."""
+
+    def register(handle: Handler) -> Handler:
+        for state in states if isinstance(states, tuple) else (states,):
+            assert (state, event) not in ROWS, f"{state} x {event.__name__} is there twice"
+            targets = tuple(State(name) for name in to.split()) or (state,)
+            words = (handle.__doc__ or "").split("\n")[0].rstrip(".")
+            ROWS[state, event] = Row(state, event, targets, words, handle)
+        return handle
+
+    return register
+
+
+def react(session: Session, event: CallEvent, now: Now) -> Reaction:
+    """Look the pair up and react. Unknown pairs change nothing and say so."""
+    found = ROWS.get((session.state, type(event)))
+    if found is None:
+        return Reaction(session, unexpected=True)
+    reaction = found.handle(session, event, now)
+    assert reaction.session.state in found.to, f"{found.state} x {found.event.__name__} -> undeclared state"
+    return reaction
+
+
+# --- offered, asked, allowed ----------------------------------------------------------------------
+
+
+@row(NEW, Offered, "asking")
+def offered(s: Session, event: Offered, now: Now) -> Reaction:
+    """Price all legs, open holds for the first slice."""
+    total = min(now.policy.first_slice_ms, s.longest_ms)
+    asking = replace(s, state=ASKING, asks=s.asks + 1, proven_at_ms=event.at_ms)
+    return Reaction(asking, (AskHold(total, min(now.policy.floor_ms, total), event.at_ms),))
+
+
+@row(NEW, Refused, "closed")
+def refused_before_asking(s: Session, event: Refused, now: Now) -> Reaction:
+    """No payer, no rate, blocked number, too many attempts: reject with the cause that fits."""
+    return _refuse(s, event.reason, now)
+
+
+@row(ASKING, Granted, "ringing")
+def first_slice_granted(s: Session, event: Granted, now: Now) -> Reaction:
+    """Held: let the call go on for what it bought."""
+    held = replace(
+        s, state=RINGING, granted_ms=event.granted_ms, final=event.final, holds_taken=s.holds_taken + 1
+    )
+    if s.mode is Mode.WATCH:
+        return Reaction(held)
+    return Reaction(held, (Tell(Allow(s.call_id, s.live_channel, event.granted_ms, s.destination)),))
+
+
+@row(ASKING, Refused, "closed")
+def first_slice_refused(s: Session, event: Refused, now: Now) -> Reaction:
+    """Not covered on every leg: reject with the cause that fits; nothing is held."""
+    return _refuse(s, event.reason, now)
+
+
+@row(ASKING, LedgerUnavailable, "closed")
+def first_slice_unavailable(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
+    """The database is away: refuse with a temporary cause."""
+    return _refuse(s, Refusal.UNAVAILABLE, now)
+
+
+def _refuse(s: Session, reason: Refusal, now: Now) -> Reaction:
+    closed = replace(
+        s,
+        state=CLOSED,
+        refusal=reason,
+        ended_at_ms=now.at_ms,
+        cause=reason.value,
+        ended_by=EndedBy.US,
+        cut_why=reason.value,
+    )
+    return Reaction(closed, (_no(s, reason),))
+
+
+def _no(s: Session, reason: Refusal) -> Step:
+    """A parked call is rejected with a cause; one that the dial plan sent on already is hung up."""
+    if s.mode is Mode.WATCH:
+        return Tell(Cut(s.live_channel, reason.value))
+    return Tell(Reject(s.live_channel, reason))
+
+
+# --- ringing, answered ----------------------------------------------------------------------------
+
+
+@row(RINGING, Ringing)
+def ringing(s: Session, event: Ringing, now: Now) -> Reaction:
+    """Note the first ringing; not worth a commit of its own."""
+    first = s.ringing_at_ms if s.ringing_at_ms is not None else event.at_ms
+    return Reaction(replace(s, ringing_at_ms=first, proven_at_ms=max(s.proven_at_ms, event.at_ms)))
+
+
+@row(RINGING, Answered)
+def answered(s: Session, event: Answered, now: Now) -> Reaction:
+    """Start the meter at the switch's answer time; hold again at the price in force then."""
+    return _confirm(replace(s, proven_at_ms=max(s.proven_at_ms, event.at_ms)), event.at_ms, now)
+
+
+def _confirm(s: Session, answered_at_ms: int, now: Now) -> Reaction:
+    met = replace(s, answered_at_ms=answered_at_ms, our_answered_at_ms=now.at_ms, asks=s.asks + 1)
+    return Reaction(met, (AskHold(s.granted_ms, 0, answered_at_ms, shrink=True),))
+
+
+@row(RINGING, Granted, "talking draining")
+def answer_confirmed(s: Session, event: Granted, now: Now) -> Reaction:
+    """The answered call is covered: arm its timers (and the switch's, where the dial plan did not wait)."""
+    return _covered(s, event, now, tell=s.mode is Mode.WATCH or event.granted_ms != s.granted_ms)
+
+
+@row(RINGING, Refused, "draining")
+def answer_not_covered(s: Session, event: Refused, now: Now) -> Reaction:
+    """At the answer's price nothing is covered: cut at once."""
+    return _cut(replace(s, state=DRAINING, final=True, granted_ms=0), event.reason.value, now)
+
+
+@row(RINGING, LedgerUnavailable, "talking")
+def answer_unconfirmed(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
+    """The database is away: go on with what is held, ask again soon."""
+    held = replace(s, state=TALKING, retry_at_ms=now.at_ms + now.policy.retry_ms)
+    return Reaction(held, _limit(held) if s.mode is Mode.WATCH else ())
+
+
+# --- talking, draining ----------------------------------------------------------------------------
+
+
+@row(UP, SliceDue)
+def slice_due(s: Session, event: SliceDue, now: Now) -> Reaction:
+    """Extend before the paid end; a draining call asks once more, others may have let go."""
+    return _extend(s, now)
+
+
+@row(UP, ToppedUp)
+def topped_up(s: Session, event: ToppedUp, now: Now) -> Reaction:
+    """A call that was running out extends at once."""
+    return _extend(s, now) if s.state is DRAINING else Reaction(s)
+
+
+def _extend(s: Session, now: Now) -> Reaction:
+    assert s.answered_at_ms is not None
+    # A call found alive past its paid end (link lost, switch timer failed) must be covered up to now first.
+    elapsed_ms = max(s.granted_ms, now.at_ms - s.answered_at_ms)
+    total = min(elapsed_ms + now.policy.slice_ms, s.longest_ms)
+    if total <= s.granted_ms:
+        return Reaction(replace(s, state=DRAINING, final=True, retry_at_ms=None))
+    # The link is up and no end was heard: that the call is asked for is proof that it lives.
+    asking = replace(s, asks=s.asks + 1, retry_at_ms=None, proven_at_ms=max(s.proven_at_ms, now.at_ms))
+    return Reaction(asking, (AskHold(total, 0, s.answered_at_ms),))
+
+
+@row(UP, Granted, "talking draining")
+def extended(s: Session, event: Granted, now: Now) -> Reaction:
+    """More is held: move the switch's dead-man timer; final: warn, then cut at the paid end."""
+    return _covered(s, event, now, tell=event.granted_ms != s.granted_ms)
+
+
+@row(UP, Refused, "draining")
+def extension_refused(s: Session, event: Refused, now: Now) -> Reaction:
+    """Nothing more: the call ends at its paid end."""
+    return Reaction(replace(s, state=DRAINING, final=True))
+
+
+@row(UP, LedgerUnavailable)
+def extension_unavailable(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
+    """The database is away: ask again while paid time lasts, then hang up."""
+    if _paid_end_is_here(s, now):
+        return _cut(s, Refusal.UNAVAILABLE.value, now)
+    return Reaction(replace(s, retry_at_ms=now.at_ms + now.policy.retry_ms))
+
+
+def _covered(s: Session, event: Granted, now: Now, *, tell: bool) -> Reaction:
+    final = event.final or event.granted_ms >= s.longest_ms
+    longer = event.granted_ms > s.granted_ms
+    covered = replace(
+        s,
+        state=DRAINING if final else TALKING,
+        granted_ms=event.granted_ms,
+        final=final,
+        holds_taken=s.holds_taken + (event.granted_ms != s.granted_ms),
+        retry_at_ms=None,
+        # More time: a warning given earlier is void, the cut is called off.
+        warned=s.warned and not longer,
+        cut_why="" if longer else s.cut_why,
+        cuts=0 if longer else s.cuts,
+    )
+    if final and _paid_end_is_here(covered, now):
+        return _cut(covered, _why(covered), now)
+    return Reaction(covered, _limit(covered) if tell else ())
+
+
+def _paid_end_is_here(s: Session, now: Now) -> bool:
+    return s.paid_until_ms is not None and now.at_ms >= s.paid_until_ms - now.policy.cut_lead_ms
+
+
+def _limit(s: Session) -> tuple[Step, ...]:
+    assert s.paid_until_ms is not None
+    return (Tell(Limit(s.live_channel, s.paid_until_ms)),)
+
+
+@row(DRAINING, WarnDue)
+def warn(s: Session, event: WarnDue, now: Now) -> Reaction:
+    """Tell the caller how long the credit lasts."""
+    if s.warned or s.paid_until_ms is None:
+        return Reaction(s)
+    remaining_ms = max(0, s.paid_until_ms - now.at_ms)
+    return Reaction(replace(s, warned=True), (Tell(Warn(s.live_channel, remaining_ms)),))
+
+
+@row(TALKING, WarnDue)
+def no_need_to_warn(s: Session, event: WarnDue, now: Now) -> Reaction:
+    """The call was extended meanwhile."""
+    return Reaction(s)
+
+
+@row(UP, CutDue)
+def cut_due(s: Session, event: CutDue, now: Now) -> Reaction:
+    """The paid end: hang up; repeated until the end is heard, the dead-man timer behind it."""
+    if s.cut_why:
+        return _cut(s, s.cut_why, now)
+    if not _paid_end_is_here(s, now):
+        return Reaction(s)
+    if s.state is TALKING and s.retry_at_ms is None:
+        return _extend(s, now)  # the question that was due has not been asked (a late answer event)
+    return _cut(s, _why(s), now)
+
+
+def _why(s: Session) -> str:
+    return "longest_call" if s.granted_ms >= s.longest_ms else Refusal.INSUFFICIENT_FUNDS.value
+
+
+def _cut(s: Session, why: str, now: Now) -> Reaction:
+    return Reaction(replace(s, cut_why=why, cuts=s.cuts + 1), (Tell(Cut(s.live_channel, why)),))
+
+
+@row((RINGING, *UP, IN_DOUBT), KillRequested)
+def kill(s: Session, event: KillRequested, now: Now) -> Reaction:
+    """An operator ends the call; its end is charged like any other."""
+    return _cut(replace(s, marks=_marked(s, f"killed_by:{event.by}")), "operator", now)
+
+
+@row((RINGING, *UP), Moved)
+def moved(s: Session, event: Moved, now: Now) -> Reaction:
+    """The A leg left, the B leg talks on: same call, same payer, another channel to act on."""
+    there = replace(s, live_channel=event.channel, marks=_marked(s, "moved"), proven_at_ms=now.at_ms)
+    if s.answered_at_ms is None:
+        return Reaction(there, (Store(),))
+    return Reaction(there, (Store(), *_limit(there)))
+
+
+@row(RINGING, ToppedUp)
+@row(RINGING, SliceDue)
+@row(RINGING, WarnDue)
+def not_yet(s: Session, event: CallEvent, now: Now) -> Reaction:
+    """Nothing runs out before the answer."""
+    return Reaction(s)
+
+
+@row(RINGING, CutDue)
+def cut_again_while_ringing(s: Session, event: CutDue, now: Now) -> Reaction:
+    """The hang-up order is repeated until the end is heard."""
+    return _cut(s, s.cut_why, now) if s.cut_why else Reaction(s)
+
+
+@row(UP, Answered)
+@row(UP, Ringing)
+def heard_again(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
+    """A repeat: proof of life, no new meter."""
+    return Reaction(replace(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0))
+
+
+@row(RINGING, StaleDue)
+def rang_too_long(s: Session, event: StaleDue, now: Now) -> Reaction:
+    """Neither answer nor end in time: hang up, and let the listing say whether it is gone."""
+    return _cut(replace(s, marks=_marked(s, "ring_timeout")), "ring_timeout", now)
+
+
+# --- ended ----------------------------------------------------------------------------------------
+
+
+@row(OPEN, Ended, "settling ringing talking draining in_doubt")
+def ended(s: Session, event: Ended, now: Now) -> Reaction:
+    """Settle the actual total, release the rest, write the records; a CDR waits until the call is gone."""
+    if event.source == "cdr" and s.gone_at_ms is None:
+        # A leg's CDR says that the leg is over. The call is over when the switch no longer shows it: after
+        # a transfer it talks on under another leg.
+        return Reaction(replace(s, cdr=event))
+    return _settle(s, event, now)
+
+
+def _settle(s: Session, event: Ended, now: Now) -> Reaction:
+    answered_at, duration = _talk_time(s, event)
+    our_answered = s.our_answered_at_ms if s.our_answered_at_ms is not None else answered_at
+    ours = 0 if our_answered is None or duration == 0 else max(0, now.at_ms - our_answered)
+    marks = s.marks
+    if event.source != "event":
+        marks = _marked(s, f"from_{event.source}")
+    elif duration and abs(ours - duration) > now.policy.clock_tolerance_ms:
+        marks = _marked(s, "clock_differs")
+    over = replace(
+        s,
+        state=SETTLING,
+        answered_at_ms=answered_at,
+        ended_at_ms=event.at_ms,
+        duration_ms=duration,
+        our_duration_ms=ours,
+        cause=event.cause,
+        ended_by=_ended_by(s, event),
+        marks=marks,
+        asks=s.asks + 1,
+        retry_at_ms=None,
+    )
+    return Reaction(over, (AskSettle(duration),))
+
+
+def _talk_time(s: Session, event: Ended) -> tuple[int | None, int]:
+    """(answered at, talk time): the switch's duration first, its times next, never below zero."""
+    answered_at = s.answered_at_ms if s.answered_at_ms is not None else event.answered_at_ms
+    duration = event.duration_ms
+    if s.moved and event.source == "cdr" and answered_at is not None:
+        duration = event.at_ms - answered_at  # a CDR knows its own leg only; the call is longer
+    if duration is None:
+        duration = 0 if answered_at is None else event.at_ms - answered_at
+    duration = max(0, duration)
+    if answered_at is None and duration > 0:
+        answered_at = event.at_ms - duration
+    return answered_at, duration
+
+
+def _ended_by(s: Session, event: Ended) -> EndedBy:
+    if s.cut_why == "operator":
+        return EndedBy.OPERATOR
+    return EndedBy.US if s.cut_why else event.ended_by
+
+
+@row(SETTLING, Settled, "closed")
+def settled(s: Session, event: Settled, now: Now) -> Reaction:
+    """Paid and recorded."""
+    return Reaction(replace(s, state=CLOSED, retry_at_ms=None))
+
+
+@row(SETTLING, Refused, "closed")
+def settled_before(s: Session, event: Refused, now: Now) -> Reaction:
+    """Someone settled it already (another daemon): the first settlement stands."""
+    return Reaction(replace(s, state=CLOSED, retry_at_ms=None))
+
+
+@row(SETTLING, LedgerUnavailable)
+def settle_later(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
+    """The database is away: keep the end in mind and try again."""
+    return Reaction(replace(s, retry_at_ms=now.at_ms + now.policy.retry_ms))
+
+
+@row(SETTLING, SliceDue)
+def settle_again(s: Session, event: SliceDue, now: Now) -> Reaction:
+    """The retry is due; the same key, so it cannot charge twice."""
+    return Reaction(replace(s, retry_at_ms=None), (AskSettle(s.duration_ms, correct=_correcting(s)),))
+
+
+def _correcting(s: Session) -> bool:
+    return "corrected" in s.marks
+
+
+@row((SETTLING, CLOSED), Ended, "settling closed")
+def ended_again(s: Session, event: Ended, now: Now) -> Reaction:
+    """A repeat changes nothing; the switch's own CDR corrects a call that was settled by estimate."""
+    if s.state is SETTLING or not s.estimated or event.source == "resync":
+        return Reaction(s)
+    answered_at, duration = _talk_time(s, event)
+    marks = tuple(mark for mark in s.marks if mark != "estimated")
+    better = replace(
+        s,
+        state=SETTLING,
+        answered_at_ms=answered_at,
+        ended_at_ms=event.at_ms,
+        duration_ms=duration,
+        cause=event.cause,
+        ended_by=_ended_by(s, event),
+        marks=(*marks, "corrected"),
+        asks=s.asks + 1,
+    )
+    return Reaction(better, (AskSettle(duration, correct=True),))
+
+
+# --- lost, found, gone ----------------------------------------------------------------------------
+
+
+@row((RINGING, *UP), SwitchLost, "in_doubt")
+def switch_lost(s: Session, event: SwitchLost, now: Now) -> Reaction:
+    """Keep the holds, close nothing; the switch's own timer bounds the call."""
+    return Reaction(replace(s, state=IN_DOUBT, misses=0))
+
+
+@row(IN_DOUBT, SwitchLost)
+def lost_again(s: Session, event: SwitchLost, now: Now) -> Reaction:
+    """Still unknown; a count of misses begins anew."""
+    return Reaction(replace(s, misses=0, gone_at_ms=None))
+
+
+@row(IN_DOUBT, CallFound, "ringing talking draining in_doubt")
+def found(s: Session, event: CallFound, now: Now) -> Reaction:
+    """It is alive: resume where it is, and cover the time that passed."""
+    alive = replace(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0, gone_at_ms=None)
+    if s.answered_at_ms is None and event.answered_at_ms is None:
+        return Reaction(replace(alive, state=RINGING))
+    if s.answered_at_ms is None:
+        assert event.answered_at_ms is not None
+        return _confirm(replace(alive, state=RINGING), event.answered_at_ms, now)
+    if s.cut_why:
+        return _cut(replace(alive, state=DRAINING), s.cut_why, now)
+    resumed = replace(alive, state=DRAINING if s.final else TALKING)
+    if _runs_short(resumed, now):
+        return _extend(resumed, now)
+    return Reaction(resumed, _limit(resumed))
+
+
+def _runs_short(s: Session, now: Now) -> bool:
+    return s.paid_until_ms is not None and s.paid_until_ms - now.policy.lead_ms <= now.at_ms
+
+
+@row((RINGING, *UP), CallFound)
+def proven_alive(s: Session, event: CallFound, now: Now) -> Reaction:
+    """Proof of life; an answer that we missed starts the meter now."""
+    alive = replace(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0, gone_at_ms=None)
+    if s.state is RINGING and event.answered_at_ms is not None:
+        return _confirm(alive, event.answered_at_ms, now)
+    return Reaction(alive)
+
+
+@row(OPEN, CallGone, "ringing talking draining in_doubt settling")
+def gone(s: Session, event: CallGone, now: Now) -> Reaction:
+    """Missing once is a doubt, twice (or a restarted switch) is an end: wait a little for its CDR."""
+    misses = s.misses + 1
+    if misses < 2 and not event.restarted:
+        return Reaction(replace(s, misses=misses))
+    if s.cdr is not None:
+        return _settle(s, s.cdr, now)
+    if s.gone_at_ms is not None:
+        return Reaction(replace(s, misses=misses))
+    marks = _marked(s, "switch_restarted") if event.restarted else s.marks
+    return Reaction(replace(s, state=IN_DOUBT, misses=misses, gone_at_ms=now.at_ms, marks=marks), (Store(),))
+
+
+@row(IN_DOUBT, StaleDue, "settling")
+def never_heard_of_again(s: Session, event: StaleDue, now: Now) -> Reaction:
+    """No CDR came: settle to the last proven second, marked so that a late CDR may correct it."""
+    if s.cdr is not None:
+        return _settle(s, s.cdr, now)
+    proven = max(s.answered_at_ms or 0, s.proven_at_ms)
+    last = Ended(
+        at_ms=proven,
+        duration_ms=0 if s.answered_at_ms is None else proven - s.answered_at_ms,
+        cause="SWITCH_RESTARTED" if "switch_restarted" in s.marks else "LOST",
+        ended_by=EndedBy.SWITCH,
+        source="resync",
+    )
+    return _settle(replace(s, marks=_marked(s, "estimated")), last, now)
+
+
+@row(IN_DOUBT, Answered, "ringing talking draining")
+@row(IN_DOUBT, Ringing, "ringing talking draining")
+def heard_in_doubt(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
+    """An event of the call is proof of life."""
+    answered_at = event.at_ms if isinstance(event, Answered) else None
+    return found(s, CallFound(event.at_ms, answered_at), now)
+
+
+@row(IN_DOUBT, Moved)
+def moved_in_doubt(s: Session, event: Moved, now: Now) -> Reaction:
+    """It talks on under another channel; whether it still does, the listing will say."""
+    return Reaction(replace(s, live_channel=event.channel, marks=_marked(s, "moved")), (Store(),))
+
+
+@row(IN_DOUBT, SliceDue)
+@row(IN_DOUBT, WarnDue)
+@row(IN_DOUBT, CutDue)
+@row(IN_DOUBT, ToppedUp)
+def wait_for_the_switch(s: Session, event: CallEvent, now: Now) -> Reaction:
+    """Nothing can be moved on a switch that is away; its own timer stands."""
+    return Reaction(s)
+
+
+# --- closed ---------------------------------------------------------------------------------------
+
+
+@row((SETTLING, CLOSED), Ringing)
+@row((SETTLING, CLOSED), Answered)
+@row((SETTLING, CLOSED), Moved)
+@row((SETTLING, CLOSED), SwitchLost)
+@row((SETTLING, CLOSED), CallGone)
+@row((SETTLING, CLOSED), WarnDue)
+@row((SETTLING, CLOSED), CutDue)
+@row((SETTLING, CLOSED), StaleDue)
+@row((SETTLING, CLOSED), ToppedUp)
+@row((SETTLING, CLOSED), KillRequested)
+@row(CLOSED, SliceDue)
+def over(s: Session, event: CallEvent, now: Now) -> Reaction:
+    """The call is over; late news and repeats change nothing."""
+    return Reaction(s)
+
+
+@row((SETTLING, CLOSED), CallFound)
+def alive_after_all(s: Session, event: CallFound, now: Now) -> Reaction:
+    """A closed call that a switch still shows must not talk for free: hang it up."""
+    return Reaction(s, (Tell(Cut(s.live_channel, "closed")),))
+
+
+@row((ASKING, *OPEN, SETTLING, CLOSED), Offered)
+def offered_again(s: Session, event: Offered, now: Now) -> Reaction:
+    """A repeat of the offer: answered as before, nothing is held twice."""
+    if s.state is RINGING and s.mode is Mode.AUTHORISE and s.answered_at_ms is None:
+        return Reaction(s, (Tell(Allow(s.call_id, s.live_channel, s.granted_ms, s.destination)),))
+    if s.state is CLOSED and s.refusal is not None:
+        return Reaction(s, (_no(s, s.refusal),))
+    return Reaction(s)
+
+
+def _marked(s: Session, mark: str) -> tuple[str, ...]:
+    return s.marks if mark in s.marks else (*s.marks, mark)
+
+
+def describe() -> str:
+    """The machine as a text table: state, event, next, reaction."""
+    lines = [
+        (r.state.value, r.event.__name__, " or ".join(t.value for t in r.to), r.reaction)
+        for r in sorted(ROWS.values(), key=lambda r: (list(State).index(r.state), r.event.__name__))
+    ]
+    widths = [max(len(line[i]) for line in lines) for i in range(3)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)) + f"  {line[3]}"
+        for line in lines
+    )
+
+
+if __name__ == "__main__":
+    print(describe())
