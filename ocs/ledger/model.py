@@ -97,7 +97,9 @@ class LegHold:
 class Writes:
     """Rows that go into the same transaction as a command: the call's snapshot and its records.
 
-    Each is a mapping of column name to value for tables `calls` and `call_records`.
+    Each is a whole row, column name to value, for tables `calls` and `call_records`; it replaces the row of
+    the same call (and leg). Columns left out get their default. `charge_id` is filled in by the ledger.
+    A function that makes Writes must be pure: it may run in another thread, and again after a retry.
     """
 
     call: Mapping[str, Any] | None = None
@@ -120,6 +122,11 @@ class Hold:
     The grant may be shorter than asked when money is short, never below `floor_ms` in total: then it is
     refused and the holds stay as they were. `shrink` allows a grant below what is held now (used at answer,
     when the price turns out different). Outcome: Granted or Refused.
+
+    `legs` are all paying legs of the call: a leg that is not named is released. An extension (same legs, no
+    `shrink`) is never refused for money, a block or a limit: it gets what can be bought, at least what it
+    has, and `final` says that there is no more. `opens` marks the first hold of a new call: under load it
+    queues behind running calls and is the first to be turned away.
     """
 
     key: str
@@ -129,6 +136,7 @@ class Hold:
     floor_ms: int
     at_ms: int
     shrink: bool = False
+    opens: bool = False
     writes: Callable[[Granted | Refused], Writes] | None = None
 
 
@@ -235,6 +243,9 @@ class LegSettled:
     shortfall_ticks: int
     balance_after_ticks: int
     held_peak_ticks: int = 0
+    charge_id: str = ""
+    charge_id: str = ""
+    """Row of table `charges`; the call record points to it."""
 
 
 @dataclass(frozen=True, slots=True)
