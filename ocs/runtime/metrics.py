@@ -1,0 +1,202 @@
+"""How is it going? Every Prometheus metric of the product, behind one class with a method for each happening.
+
+Names start with `ocs_` and carry their unit; labels have few values, never a number, an account or a call id.
+`Metrics` is passed to whoever has something to tell; nothing reads it but `/metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_QUICK_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_LATE_S: Final = (-1.0, -0.1, -0.05, -0.02, 0.0, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
+
+
+class Metrics:
+    """One registry and its metrics. Several may live in one process (tests)."""
+
+    def __init__(self, version: str = "") -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(name, text, labels, buckets=buckets, registry=registry)
+
+        gauge("ocs_build_info", "Version of the daemon", "version").labels(version).set(1)
+
+        self._decisions = counter(
+            "ocs_decisions_total", "Answers to calls that want to start: granted, or the refusal", "outcome"
+        )
+        self._authorisation = histogram(
+            "ocs_authorisation_seconds", "From the offer's arrival to our answer on its way", _QUICK_S
+        )
+        self._extensions = counter(
+            "ocs_extensions_total",
+            "Answers to slices of running calls: granted, final, or the refusal",
+            "outcome",
+        )
+        self._open_calls = gauge("ocs_open_calls", "Calls that are not closed, by state", "state")
+        self._open_holds = gauge("ocs_open_holds", "Legs that have money or units set aside")
+        self._ended = counter("ocs_calls_ended_total", "Calls that are over, by who ended them", "by")
+        self._talk = counter("ocs_talk_seconds_total", "Talk time that was charged")
+        self._charged = counter(
+            "ocs_charged_total", "What paying legs were charged, in major units", "currency"
+        )
+        self._shortfall = counter(
+            "ocs_shortfall_total", "What was charged and not collected, in major units", "currency"
+        )
+        self._marks = counter("ocs_records_marked_total", "Call records with a mark, as in estimated", "mark")
+        self._warnings = counter("ocs_warnings_total", "Callers told that their credit ends")
+        self._cuts = counter("ocs_cuts_total", "Calls that we ended, by reason", "why")
+        self._cut_lateness = histogram(
+            "ocs_cut_lateness_seconds",
+            "Hang-up of a cut call against its paid end; negative is early",
+            _LATE_S,
+        )
+
+        self._queue_depth = gauge("ocs_ledger_queue_commands", "Commands that wait for a transaction")
+        self._batch_commands = histogram("ocs_ledger_batch_commands", "Commands in one transaction", _COUNTS)
+        self._batch_seconds = histogram("ocs_ledger_batch_seconds", "Duration of one transaction", _QUICK_S)
+        self._batch_failures = counter("ocs_ledger_batch_failures_total", "Transactions that failed")
+
+        self._link_up = gauge("ocs_switch_link_up", "1 while the link to the switch is up", "switch")
+        self._link_losses = counter("ocs_switch_link_losses_total", "Times a link was lost", "switch")
+        self._switch_events = counter(
+            "ocs_switch_events_total", "Events that a switch sent", "switch", "event"
+        )
+        self._switch_commands = counter(
+            "ocs_switch_commands_total", "Commands sent to a switch", "switch", "command", "result"
+        )
+        self._switch_command_seconds = histogram(
+            "ocs_switch_command_seconds", "From a command to its reply", _QUICK_S, "switch"
+        )
+        self._switch_queue = gauge("ocs_switch_queue_events", "Events read and not yet handled", "switch")
+        self._bad_input = counter(
+            "ocs_bad_input_total", "Input that was turned away, by door and reason", "door", "reason"
+        )
+
+        self._http_requests = counter(
+            "ocs_http_requests_total", "Requests of the HTTP API", "method", "route", "status"
+        )
+        self._http_seconds = histogram(
+            "ocs_http_request_seconds", "Duration of a request of the HTTP API", _QUICK_S, "route"
+        )
+        self._loop_lag = gauge("ocs_loop_lag_seconds", "How late the event loop ran a timer that was due")
+
+    def render(self) -> bytes:
+        """The text that Prometheus reads (CONTENT_TYPE)."""
+        return generate_latest(self.registry)
+
+    # --- calls ----------------------------------------------------------------------------------
+
+    def decided(self, outcome: str, seconds: float) -> None:
+        """A call was answered: "granted" or the refusal's name, so long after it was offered."""
+        self._decisions.labels(outcome).inc()
+        self._authorisation.observe(seconds)
+
+    def extended(self, outcome: str) -> None:
+        """A running call asked for more: "granted", "final" or the refusal's name."""
+        self._extensions.labels(outcome).inc()
+
+    def calls_open(self, by_state: dict[str, int]) -> None:
+        """How many calls stand in each state now."""
+        for state, number in by_state.items():
+            self._open_calls.labels(state).set(number)
+
+    def holds_open(self, number: int) -> None:
+        """How many legs have something set aside now."""
+        self._open_holds.set(number)
+
+    def call_ended(self, by: str, talk_ms: int) -> None:
+        """A call was settled: who ended it, how long it talked."""
+        self._ended.labels(by).inc()
+        self._talk.inc(talk_ms / 1000)
+
+    def charged(self, currency: str, amount: float, shortfall: float = 0.0) -> None:
+        """A paying leg was charged, in major units. A picture of the trend: money is never read from here."""
+        self._charged.labels(currency).inc(max(0.0, amount))
+        if shortfall > 0:
+            self._shortfall.labels(currency).inc(shortfall)
+
+    def record_marked(self, mark: str) -> None:
+        """A call record carries a mark."""
+        self._marks.labels(mark).inc()
+
+    def warned(self) -> None:
+        """A caller was told that the credit ends."""
+        self._warnings.inc()
+
+    def cut(self, why: str, late_s: float | None = None) -> None:
+        """We ended a call; late_s: its hang-up against its paid end, where both are known."""
+        self._cuts.labels(why).inc()
+        if late_s is not None:
+            self._cut_lateness.observe(late_s)
+
+    # --- ledger ---------------------------------------------------------------------------------
+
+    def queue_depth(self, commands: int) -> None:
+        """So many commands wait for a transaction."""
+        self._queue_depth.set(commands)
+
+    def batch_committed(self, commands: int, seconds: float) -> None:
+        """A transaction is durable."""
+        self._batch_commands.observe(commands)
+        self._batch_seconds.observe(seconds)
+
+    def batch_failed(self, commands: int) -> None:
+        """A transaction failed; its callers were told `unavailable`."""
+        self._batch_commands.observe(commands)
+        self._batch_failures.inc()
+
+    # --- switches -------------------------------------------------------------------------------
+
+    def link_changed(self, switch: str, up: bool) -> None:
+        """The link to a switch came up or was lost."""
+        self._link_up.labels(switch).set(int(up))
+        if not up:
+            self._link_losses.labels(switch).inc()
+
+    def event_received(self, switch: str, event: str) -> None:
+        """A switch sent an event."""
+        self._switch_events.labels(switch, event).inc()
+
+    def command_done(self, switch: str, command: str, result: str, seconds: float) -> None:
+        """A switch answered a command. result: ok, error, timeout, lost."""
+        self._switch_commands.labels(switch, command, result).inc()
+        self._switch_command_seconds.labels(switch).observe(seconds)
+
+    def event_queue_depth(self, switch: str, events: int) -> None:
+        """So many events are read and not yet handled."""
+        self._switch_queue.labels(switch).set(events)
+
+    def bad_input(self, door: str, reason: str) -> None:
+        """Something was turned away at a door (esl, http, cdr, radius …)."""
+        self._bad_input.labels(door, reason).inc()
+
+    # --- the daemon itself ----------------------------------------------------------------------
+
+    def http_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered. route: the template (/v1/accounts/{code}), never the path."""
+        self._http_requests.labels(method, route, str(status)).inc()
+        self._http_seconds.labels(route).observe(seconds)
+
+    def loop_lag(self, seconds: float) -> None:
+        """A timer of the event loop ran so late."""
+        self._loop_lag.set(seconds)
