@@ -244,7 +244,6 @@ class LegSettled:
     balance_after_ticks: int
     held_peak_ticks: int = 0
     charge_id: str = ""
-    charge_id: str = ""
     """Row of table `charges`; the call record points to it."""
 
 

@@ -17,6 +17,7 @@ from ocs.sessions.events import Mode, Offered
 
 PREFIX = "prefix"
 ALWAYS = "always"
+_FIELD = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Rule:
         if not self.account:
             return value
         groups = {str(number): text or "" for number, text in enumerate(fit.groups(), start=1)}
-        groups |= {name: text or "" for name, text in fit.groupdict().items()}
-        return self.account.format_map(_Positional(groups | {"value": value})) or None
+        groups |= {name: text or "" for name, text in fit.groupdict().items()} | {"value": value}
+        return _FIELD.sub(lambda named: groups.get(named[1], ""), self.account) or None
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -79,13 +80,6 @@ class Rule:
             if (code := self.table.get(digits[:length])) is not None:
                 return code
         return None
-
-
-class _Positional(dict[str, str]):
-    """`str.format_map` with numbered fields: {1} is looked up as "1"."""
-
-    def __getitem__(self, key: object) -> str:
-        return super().__getitem__(str(key))
 
 
 def facts_of(offered: Offered, switch: str) -> dict[str, str]:

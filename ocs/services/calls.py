@@ -1,0 +1,133 @@
+"""Which calls are open here? The registry, and one ordered mailbox a call.
+
+A call is found by (switch, channel), by the channel it moved to, by its id and by the accounts that pay.
+Closed calls linger a while, so that repeats and late CDRs meet the answer they had before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from ocs.ports import Timer
+from ocs.rating.model import Pricer
+from ocs.sessions.events import CallEvent
+from ocs.sessions.session import Session, State
+
+Key = tuple[str, str]
+"""(switch name, channel)."""
+
+
+class ActiveCall:
+    """A call in this process: its session, its mailbox, its timers and the prices bound to its legs."""
+
+    __slots__ = (
+        "heard_ms",
+        "mailbox",
+        "price_pinned",
+        "priced_at_ms",
+        "pricers",
+        "running",
+        "session",
+        "timers",
+    )
+
+    def __init__(self, session: Session, heard_ms: int) -> None:
+        self.session = session
+        self.heard_ms = heard_ms
+        """Monotonic time of the first event, for the latency of the decision."""
+        self.mailbox: deque[CallEvent] = deque()
+        self.running = False
+        self.timers: dict[type, tuple[int, Timer]] = {}
+        self.pricers: tuple[Pricer, ...] = ()
+        self.priced_at_ms: int | None = None
+        self.price_pinned = session.answered_at_ms is not None
+        """True once the price is that of the answer: from then on tariff versions are pinned."""
+
+
+class CallRegistry:
+    """Every call of this process by each name that it goes by."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, ActiveCall] = {}
+        self._by_id: dict[str, ActiveCall] = {}
+        self._by_account: dict[int, set[str]] = {}
+        self._aliases: dict[Key, ActiveCall] = {}
+        self._open: set[str] = set()
+
+    @property
+    def open_count(self) -> int:
+        """Calls that are not closed."""
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[ActiveCall]:
+        return iter(list(self._by_id.values()))
+
+    def add(self, call: ActiveCall) -> None:
+        """Enter a call under its switch and channel, and under its id."""
+        session = call.session
+        self._by_key[session.switch, session.channel] = call
+        self._by_id[session.call_id] = call
+        if session.state is not State.CLOSED:
+            self._open.add(session.call_id)
+        self.index(call)
+
+    def index(self, call: ActiveCall) -> None:
+        """Enter what became known later: payers, and the channel that the call moved to."""
+        session = call.session
+        for leg in session.legs:
+            self._by_account.setdefault(leg.account_id, set()).add(session.call_id)
+        if session.moved:
+            self._aliases[session.switch, session.live_channel] = call
+
+    def closed(self, call: ActiveCall) -> None:
+        """A call is over: it lingers, without its prices."""
+        self._open.discard(call.session.call_id)
+        call.pricers = ()
+        call.priced_at_ms = None
+
+    def remove(self, call: ActiveCall) -> None:
+        """Forget a call under all its names."""
+        session = call.session
+        if self._by_key.get((session.switch, session.channel)) is call:
+            del self._by_key[session.switch, session.channel]
+        self._by_id.pop(session.call_id, None)
+        self._open.discard(session.call_id)
+        if self._aliases.get((session.switch, session.live_channel)) is call:
+            del self._aliases[session.switch, session.live_channel]
+        for leg in session.legs:
+            ids = self._by_account.get(leg.account_id)
+            if ids is not None:
+                ids.discard(session.call_id)
+                if not ids:
+                    del self._by_account[leg.account_id]
+
+    def find(self, switch: str, channel: str) -> ActiveCall | None:
+        """The call that was offered on this channel, or talks on it now."""
+        return self._by_key.get((switch, channel)) or self._aliases.get((switch, channel))
+
+    def by_id(self, call_id: str) -> ActiveCall | None:
+        """The call with this id."""
+        return self._by_id.get(call_id)
+
+    def paid_by(self, account_id: int) -> list[ActiveCall]:
+        """Open calls with a leg on this account."""
+        ids = self._by_account.get(account_id, ())
+        return [call for call_id in ids if (call := self._by_id.get(call_id)) is not None]
+
+    def open_on(self, switch: str) -> dict[str, str]:
+        """Channel to live channel of each call on a switch that is not over."""
+        over = (State.NEW, State.SETTLING, State.CLOSED)
+        return {
+            call.session.channel: call.session.live_channel
+            for (name, _), call in self._by_key.items()
+            if name == switch and call.session.state not in over
+        }
+
+    def open_by_state(self) -> dict[str, int]:
+        """How many calls are in each state (closed ones that linger left out)."""
+        counts: dict[str, int] = {}
+        for call in self._by_key.values():
+            if call.session.state is not State.CLOSED:
+                counts[call.session.state.value] = counts.get(call.session.state.value, 0) + 1
+        return counts

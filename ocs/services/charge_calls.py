@@ -1,0 +1,409 @@
+"""What happens when a switch reports something of a call? Load, ask the table and the ledger, commit, act.
+
+Every call has one ordered mailbox: its events run one after another, each to the end (through the ledger's
+commit and the switch's answer), while other calls go on. A switch hears "yes" only after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import gevent
+import structlog
+
+from ocs.errors import OutsideError
+from ocs.ledger.model import (
+    Granted,
+    Hold,
+    Outcome,
+    PayingLeg,
+    Refused,
+    Save,
+    Settle,
+    Settled,
+    SettlingLeg,
+    Writes,
+)
+from ocs.ports import Switch
+from ocs.refusals import Refusal
+from ocs.services.calls import ActiveCall, CallRegistry
+from ocs.services.desk import Desk
+from ocs.services.price_legs import LegPricing
+from ocs.services.records import call_records, call_row
+from ocs.sessions.events import (
+    Allow,
+    CallEvent,
+    Cut,
+    Ended,
+    KillRequested,
+    LedgerUnavailable,
+    Offered,
+    Reject,
+    SwitchCommand,
+    ToppedUp,
+    Warn,
+)
+from ocs.sessions.session import Now, Session, State, from_row
+from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
+from ocs.sessions.table import react
+from ocs.sessions.timers import timers
+
+LINGER_MS: Final = 30_000
+"""How long a closed call is kept in memory for repeats; after that the database answers."""
+
+CUT_ATTEMPTS: Final = 5
+"""Orders to hang up a refused call that the switch did not take are repeated this often, a second apart."""
+
+
+class ChargeCalls:
+    """The use-case. Doors `deliver`; the API and the command line ask `kill` and `topped_up`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.calls = CallRegistry()
+        self.refusing = False
+        """Set while stopping: new calls are refused as unavailable, running ones go on."""
+        self._switches: dict[str, Switch] = {}
+        self._pricing = LegPricing(desk)
+        self._log = structlog.get_logger("ocs.calls")
+
+    # --- what doors and people ask -----------------------------------------------------------------
+
+    def attach(self, switch: Switch) -> None:
+        """Make a switch known, so that its calls can be acted on."""
+        self._switches[switch.name] = switch
+
+    def deliver(self, switch: str, channel: str, event: CallEvent) -> None:
+        """See `ocs.ports.CallHandler.deliver`."""
+        call = self.calls.find(switch, channel)
+        if call is None:
+            if isinstance(event, Offered):
+                call = self._enter(switch, channel, event)
+            elif isinstance(event, Ended) and event.source == "cdr":
+                gevent.spawn(self._late_cdr, switch, channel, event)
+                return
+            else:
+                self._log.debug("call_unknown", switch=switch, channel=channel, event=type(event).__name__)
+                return
+        self._post(call, event)
+
+    def open_channels(self, switch: str) -> dict[str, str]:
+        """See `ocs.ports.CallHandler.open_channels`."""
+        return self.calls.open_on(switch)
+
+    def topped_up(self, account_id: int) -> int:
+        """Money or units arrived on an account: calls that run out of it extend. How many were told."""
+        told = self.calls.paid_by(account_id)
+        for call in told:
+            self._post(call, ToppedUp(self.desk.clock.now_ms()))
+        return len(told)
+
+    def kill(self, call_id: str, by: str) -> bool:
+        """Ask the switch to end a call. False if no such call is open here."""
+        call = self.calls.by_id(call_id)
+        if call is None or call.session.state in (State.SETTLING, State.CLOSED):
+            return False
+        self._post(call, KillRequested(self.desk.clock.now_ms(), by))
+        return True
+
+    def resume(self, session: Session) -> None:
+        """Take in an open call that another life of this daemon left behind."""
+        call = ActiveCall(session, self.desk.clock.monotonic_ms())
+        self.calls.add(call)
+        self._arm(call)
+
+    # --- mailbox -----------------------------------------------------------------------------------
+
+    def _enter(self, switch: str, channel: str, event: Offered) -> ActiveCall:
+        desk = self.desk
+        call = ActiveCall(
+            Session(
+                call_id=desk.new_call_id(),
+                switch=switch,
+                channel=channel,
+                live_channel=channel,
+                mode=event.mode,
+                origin=event.origin,
+                destination=event.destination,
+                offered_at_ms=event.at_ms,
+                longest_ms=desk.policy.longest_call_ms,
+            ),
+            desk.clock.monotonic_ms(),
+        )
+        self.calls.add(call)
+        return call
+
+    def _post(self, call: ActiveCall, event: CallEvent) -> None:
+        call.mailbox.append(event)
+        if not call.running:
+            call.running = True
+            gevent.spawn(self._drain, call)
+
+    def _drain(self, call: ActiveCall) -> None:
+        try:
+            while call.mailbox:
+                event = call.mailbox.popleft()
+                try:
+                    self._handle(call, event)
+                except Exception:
+                    # A fault of ours in one event must not stop the call's later ones (its end above all).
+                    self._log.exception("event_failed", call=call.session.call_id, event=type(event).__name__)
+                    self.desk.observer.bad_input("calls", "event_failed")
+        finally:
+            call.running = False
+
+    def _handle(self, call: ActiveCall, event: CallEvent) -> None:
+        was = call.session.state
+        if was is State.NEW and isinstance(event, Offered):
+            event = self._admit(call, event)
+        while True:
+            reaction = react(call.session, event, self._now())
+            if reaction.unexpected:
+                self._log.warning(
+                    "event_unexpected",
+                    call=call.session.call_id,
+                    state=call.session.state.value,
+                    event=type(event).__name__,
+                )
+                self.desk.observer.bad_input("calls", "unexpected_event")
+                return
+            call.session = reaction.session
+            outcome = self._take(call, reaction)
+            if outcome is None:
+                break
+            event = outcome
+        if call.session.moved:
+            self.calls.index(call)
+        self._arm(call)
+        if call.session.state is State.CLOSED and was is not State.CLOSED:
+            self._close(call)
+
+    def _admit(self, call: ActiveCall, event: Offered) -> Offered | Refused:
+        if self.refusing:
+            return Refused(Refusal.UNAVAILABLE)
+        if self.calls.open_count > self.desk.max_open_calls:
+            return Refused(Refusal.OVERLOADED)
+        return self._pricing.prepare(call, event)
+
+    def _take(self, call: ActiveCall, reaction: Reaction) -> CallEvent | None:
+        """Take the steps; returns the ledger's outcome if one asked it."""
+        outcome: CallEvent | None = None
+        for step in reaction.steps:
+            match step:
+                case Tell(command):
+                    self._tell(call, command)
+                case Store():
+                    self._store(call.session)
+                case AskHold():
+                    outcome = self._ask_hold(call, step)
+                case AskSettle():
+                    outcome = self._ask_settle(call, step)
+        return outcome
+
+    # --- the ledger --------------------------------------------------------------------------------
+
+    def _ask_hold(self, call: ActiveCall, step: AskHold) -> CallEvent:
+        prices = self._pricing.prices(call, step.answered_at_ms)
+        session, now = call.session, self._now()
+
+        def rows(outcome: Granted | Refused) -> Writes:
+            if isinstance(outcome, Refused):
+                return Writes()
+            return Writes(call=call_row(react(session, outcome, now).session, now.at_ms))
+
+        legs = tuple(
+            PayingLeg(leg.leg_no, leg.account_id, price)
+            for leg, price in zip(session.legs, prices, strict=True)
+            if leg.holds
+        )
+        outcome = self._submit(
+            Hold(
+                key=f"{session.call_id}:hold:{session.asks}",
+                call_id=session.call_id,
+                legs=legs,
+                total_ms=step.total_ms,
+                floor_ms=step.floor_ms,
+                at_ms=now.at_ms,
+                shrink=step.shrink,
+                writes=rows,
+            )
+        )
+        if session.state in (State.TALKING, State.DRAINING):
+            self.desk.observer.extended(_name(outcome))
+        return outcome
+
+    def _ask_settle(self, call: ActiveCall, step: AskSettle) -> CallEvent:
+        answered = call.session.answered_at_ms
+        prices = self._pricing.prices(call, call.session.offered_at_ms if answered is None else answered)
+        session, now = call.session, self._now()
+
+        def rows(outcome: Settled) -> Writes:
+            closed = react(session, outcome, now).session
+            return Writes(call=call_row(closed, now.at_ms), records=call_records(closed, outcome))
+
+        outcome = self._submit(
+            Settle(
+                key=f"{session.call_id}:settle:{session.asks}",
+                call_id=session.call_id,
+                legs=tuple(
+                    SettlingLeg(leg.leg_no, leg.payer_id, leg.payee_id, leg.tax_id, price, guarded=leg.holds)
+                    for leg, price in zip(session.legs, prices, strict=True)
+                ),
+                duration_ms=step.duration_ms,
+                at_ms=now.at_ms,
+                correct=step.correct,
+                writes=rows,
+            )
+        )
+        if isinstance(outcome, Settled):
+            self._summarise(session, outcome)
+        return outcome
+
+    def _submit(self, command: Hold | Settle) -> CallEvent:
+        try:
+            outcome: Outcome = self.desk.ledger.submit(command)
+        except OutsideError as fault:
+            self._log.error("ledger_unavailable", key=command.key, error=fault.message)
+            return LedgerUnavailable()
+        assert isinstance(outcome, Granted | Refused | Settled)
+        return outcome
+
+    def _store(self, session: Session) -> None:
+        now_ms = self.desk.clock.now_ms()
+        self._save(
+            f"{session.call_id}:save:{now_ms}", session.call_id, Writes(call=call_row(session, now_ms))
+        )
+
+    def _save(self, key: str, call_id: str, rows: Writes) -> None:
+        try:
+            self.desk.ledger.submit(Save(key=key, call_id=call_id, rows=rows))
+        except OutsideError as fault:
+            # Rows without money: the next commit of the call carries the same news.
+            self._log.error("save_failed", key=key, error=fault.message)
+
+    # --- the switch --------------------------------------------------------------------------------
+
+    def _tell(self, call: ActiveCall, command: SwitchCommand, attempt: int = 1) -> None:
+        session = call.session
+        switch = self._switches.get(session.switch)
+        took = switch is not None and switch.perform(command)
+        observer = self.desk.observer
+        match command:
+            case Allow() | Reject():
+                name = "allowed" if isinstance(command, Allow) else command.reason.value
+                observer.decided(name, (self.desk.clock.monotonic_ms() - call.heard_ms) / 1000)
+            case Cut(why=why):
+                paid = session.paid_until_ms
+                late = None if paid is None or why == "operator" else self.desk.clock.now_ms() - paid
+                observer.cut(why, None if late is None else late / 1000)
+            case Warn() if took:
+                observer.warned()
+        if not took:
+            self._log.warning("order_not_taken", call=session.call_id, order=type(command).__name__)
+            if isinstance(command, Cut) and session.state is State.CLOSED and attempt < CUT_ATTEMPTS:
+                when = self.desk.clock.now_ms() + self.desk.policy.cut_repeat_ms
+                self.desk.clock.call_at(when, lambda: self._tell(call, command, attempt + 1))
+
+    # --- timers and the end ------------------------------------------------------------------------
+
+    def _now(self) -> Now:
+        return Now(self.desk.clock.now_ms(), self.desk.policy)
+
+    def _arm(self, call: ActiveCall) -> None:
+        """Set the call's timers to what its session wants, touching only those that changed."""
+        wanted = timers(call.session, self._now())
+        for kind, (when, timer) in list(call.timers.items()):
+            if wanted.get(kind) != when:
+                timer.cancel()
+                del call.timers[kind]
+        for kind, when in wanted.items():
+            if kind not in call.timers:
+                call.timers[kind] = (when, self.desk.clock.call_at(when, self._alarm(call, kind)))
+
+    def _alarm(self, call: ActiveCall, kind: type) -> Callable[[], None]:
+        def ring() -> None:
+            call.timers.pop(kind, None)
+            self._post(call, kind(self.desk.clock.now_ms()))
+
+        return ring
+
+    def _close(self, call: ActiveCall) -> None:
+        session = call.session
+        self.calls.closed(call)
+        if session.refusal is not None:
+            self._log.info(
+                "call_refused",
+                call=session.call_id,
+                account=session.legs[0].account_code if session.legs else None,
+                origin=session.origin,
+                destination=session.destination,
+                switch=session.switch,
+                why=session.refusal.value,
+            )
+            if session.legs and session.refusal is not Refusal.UNAVAILABLE:
+                rows = Writes(records=call_records(session, None))
+                self._save(f"{session.call_id}:refused", session.call_id, rows)
+        self._linger(call)
+
+    def _linger(self, call: ActiveCall) -> None:
+        self.desk.clock.call_at(self.desk.clock.now_ms() + LINGER_MS, lambda: self._forget(call))
+
+    def _forget(self, call: ActiveCall) -> None:
+        if call.session.state is State.CLOSED and not call.running:
+            self.calls.remove(call)
+
+    def _summarise(self, session: Session, settled: Settled) -> None:
+        """The one line a call: who, where, how long, how much, why it ended."""
+        self.desk.observer.call_ended(session.ended_by.value, session.duration_ms)
+        for mark in session.marks:
+            self.desk.observer.record_marked(mark.partition(":")[0])
+        first = settled.legs[0]
+        self._log.info(
+            "call",
+            call=session.call_id,
+            account=session.legs[0].account_code,
+            origin=session.origin,
+            destination=session.destination,
+            switch=session.switch,
+            talk_ms=session.duration_ms,
+            billed_s=first.charge.billed_s,
+            currency=first.charge.currency,
+            charged_ticks=first.charge.total_ticks,
+            shortfall_ticks=first.shortfall_ticks,
+            legs=len(settled.legs),
+            cause=session.cause,
+            ended_by=session.ended_by.value,
+            marks=list(session.marks),
+        )
+
+    def _late_cdr(self, switch: str, channel: str, event: Ended) -> None:
+        """A CDR of a call that is not in memory: it may correct one that was settled by estimate."""
+        try:
+            snapshot = self.desk.find_closed(switch, channel)
+        except OutsideError as fault:
+            self._log.error("late_cdr_failed", switch=switch, channel=channel, error=fault.message)
+            return
+        if snapshot is None:
+            self._log.debug("cdr_of_unknown_call", switch=switch, channel=channel)
+            return
+        session = from_row(snapshot)
+        if self.calls.by_id(session.call_id) is None and session.estimated:
+            again = ActiveCall(session, self.desk.clock.monotonic_ms())
+            self.calls.add(again)
+            self._linger(again)
+        call = self.calls.by_id(session.call_id)
+        if call is not None:
+            self._post(call, event)
+
+
+def _name(outcome: CallEvent) -> str:
+    match outcome:
+        case Granted(final=True):
+            return "final"
+        case Granted():
+            return "granted"
+        case Refused(reason=reason):
+            return reason.value
+        case _:
+            return "unavailable"
