@@ -115,6 +115,7 @@ ledger_keys = Table(
     metadata,
     # The first answer to each idempotency key. May be pruned by age once no repeat can come.
     Column("key", String(120), primary_key=True),
+    Column("meaning", String(80), nullable=False, comment="kind and subject: tells a repeat from a reuse"),
     Column("outcome", JSON, nullable=False),
     Column("at_ms", Big, nullable=False),
     Index(None, "at_ms"),
@@ -124,8 +125,10 @@ transfers = Table(
     "transfers",
     metadata,
     Column("transfer_id", String(36), primary_key=True),
-    Column("key", String(120), nullable=False, unique=True, comment="what caused it"),
-    Column("kind", String(16), nullable=False, comment="charge, top_up, adjust, transfer, reverse"),
+    Column("key", String(140), nullable=False, unique=True, comment="what caused it, and the leg"),
+    Column(
+        "kind", String(16), nullable=False, comment="charge, reverse, top_up, adjust, transfer, allowance"
+    ),
     Column("call_id", String(36)),
     Column("reverses", String(36), comment="transfer_id of the transfer this one undoes"),
     Column("memo", Text, nullable=False, default=""),
@@ -199,7 +202,7 @@ charges = Table(
     Column("shortfall_ticks", Big, nullable=False, default=0),
     Column("draws", JSON, nullable=False),
     Column("lines", JSON, nullable=False),
-    Column("reversed_by", String(36), comment="charge_id that replaces it"),
+    Column("reversed_by", String(36), comment="charge_id that replaces it; its own: nothing does"),
     Column("at_ms", Big, nullable=False),
     Index(None, "call_id"),
     Index(None, "account_id", "at_ms"),

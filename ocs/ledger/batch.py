@@ -1,0 +1,271 @@
+"""What does one transaction see, and what will it change?
+
+A `Batch` is the working set of one transaction: the rows that its commands may touch, read under lock, and
+the changes to write back. Commands are decided on it one after the other and see each other's effect.
+A command is planned without touching the batch; only a finished `Plan` changes it, and that cannot fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ocs.ledger.model import Account, AllowanceState, LegHold, Outcome, Writes
+from ocs.rating.model import Allowance, Charge, Draw
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHold:
+    """A hold as it is stored: what it sets aside now, the most it ever did, and for how much talk time."""
+
+    leg: LegHold
+    peak_ticks: int
+    granted_ms: int
+    taken_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PastCharge:
+    """A live charge of a settled call, with the postings to turn around when it is corrected."""
+
+    charge_id: str
+    leg_no: int
+    transfer_id: str | None
+    draws: tuple[Draw, ...]
+    at_ms: int
+    entries: tuple[tuple[int, int], ...] = ()
+    """(account_id, ticks) of its transfer."""
+
+
+@dataclass(slots=True)
+class CallMoney:
+    """What the ledger knows of one call: open holds by leg, live charges, and whether it was closed."""
+
+    holds: dict[int, OpenHold] = field(default_factory=dict)
+    charges: list[PastCharge] = field(default_factory=list)
+    closed: bool = False
+
+    def own_ticks(self, account_id: int) -> int:
+        """Ticks that this call holds on an account, all legs together."""
+        return sum(hold.leg.ticks for hold in self.holds.values() if hold.leg.account_id == account_id)
+
+    def own_units(self) -> dict[int, int]:
+        """Units that this call holds, by allowance id."""
+        units: dict[int, int] = {}
+        for hold in self.holds.values():
+            for draw in hold.leg.draws:
+                units[draw.allowance_id] = units.get(draw.allowance_id, 0) + draw.units
+        return units
+
+    def accounts(self) -> set[int]:
+        """Accounts on which this call holds."""
+        return {hold.leg.account_id for hold in self.holds.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first answer to a key. `meaning` tells a repeat from a key that is used for something else."""
+
+    meaning: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One posting: ticks onto an account (negative: off it) and the balance after it."""
+
+    account_id: int
+    currency: str
+    ticks: int
+    balance_after_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A balanced set of entries, and the allowance units (allowance_id, units) that moved with them."""
+
+    transfer_id: str
+    key: str
+    kind: str
+    at_ms: int
+    entries: tuple[Entry, ...]
+    units: tuple[tuple[int, int], ...] = ()
+    call_id: str | None = None
+    reverses: str | None = None
+    memo: str = ""
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCharge:
+    """A charge to write: the priced leg, on whose statement it stands, and what was collected of it."""
+
+    charge_id: str
+    transfer_id: str | None
+    call_id: str
+    leg_no: int
+    account_id: int
+    tariff_version_id: int
+    charge: Charge
+    collected_ticks: int
+    shortfall_ticks: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewAllowance:
+    """An allowance to write."""
+
+    state: AllowanceState
+    name: str
+    granted: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """A decided command: its outcome, its rows, and the change. `apply` runs after the last check."""
+
+    outcome: Outcome
+    apply: Callable[[], None] | None = None
+    writes: Writes | None = None
+
+
+@dataclass(slots=True)
+class PreparedRows:
+    """A command's Writes, encoded: call rows by call_id, records by (call_id, leg_no)."""
+
+    calls: dict[str, Any] = field(default_factory=dict)
+    records: dict[tuple[str, int], Any] = field(default_factory=dict)
+    closes: str | None = None
+    """The call whose row says that it is closed."""
+
+
+def _as_is(_table: str, row: Mapping[str, Any]) -> Any:
+    return row
+
+
+@dataclass(slots=True)
+class Batch:
+    """The working set of one transaction and, below, what it changed.
+
+    `prepare(table, row)` checks and encodes a row of a command's Writes while the command can still fail
+    alone. `fresh_allowance_ids` are reserved ids, one per AddAllowance of the batch.
+    """
+
+    accounts: dict[int, Account] = field(default_factory=dict)
+    allowances: dict[int, AllowanceState] = field(default_factory=dict)
+    calls: dict[str, CallMoney] = field(default_factory=dict)
+    keys: dict[str, Answer] = field(default_factory=dict)
+    fresh_allowance_ids: list[int] = field(default_factory=list)
+    prepare: Callable[[str, Mapping[str, Any]], Any] = _as_is
+
+    changed_accounts: set[int] = field(default_factory=set)
+    changed_allowances: set[int] = field(default_factory=set)
+    changed_holds: set[tuple[str, int]] = field(default_factory=set)
+    """(call_id, leg_no) to write if the call still has that hold, else to delete."""
+    new_allowances: list[NewAllowance] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
+    charges: list[NewCharge] = field(default_factory=list)
+    reversed_charges: dict[str, str] = field(default_factory=dict)
+    """charge_id of the old charge to the charge_id that replaces it."""
+    new_keys: list[str] = field(default_factory=list)
+    call_rows: dict[str, Any] = field(default_factory=dict)
+    record_rows: dict[tuple[str, int], Any] = field(default_factory=dict)
+    _by_account: dict[int, list[AllowanceState]] | None = None
+
+    def call(self, call_id: str) -> CallMoney:
+        """The call as the ledger knows it; a call never heard of has no holds."""
+        return self.calls.get(call_id) or CallMoney()
+
+    def allowances_of(self, account_id: int) -> list[AllowanceState]:
+        """All loaded allowances of an account."""
+        if self._by_account is None:
+            self._by_account = {}
+            for state in self.allowances.values():
+                self._by_account.setdefault(state.account_id, []).append(state)
+        return self._by_account.get(account_id, [])
+
+    # --- changes; none of these can fail ---------------------------------------------------------
+
+    def post(self, transfer: Transfer) -> None:
+        """Move the money of a transfer. Balances become what its entries say."""
+        for entry in transfer.entries:
+            self.accounts[entry.account_id].balance_ticks = entry.balance_after_ticks
+            self.changed_accounts.add(entry.account_id)
+        for allowance_id, units in transfer.units:
+            self.allowances[allowance_id].remaining += units
+            self.changed_allowances.add(allowance_id)
+        self.transfers.append(transfer)
+
+    def replace_holds(self, call_id: str, holds: Mapping[int, OpenHold]) -> None:
+        """Make these the call's holds; accounts, allowances and open-call counters follow."""
+        call = self.calls.setdefault(call_id, CallMoney())
+        before = call.accounts()
+        for hold in call.holds.values():
+            self._set_aside(hold.leg, -1)
+        self.changed_holds.update((call_id, leg_no) for leg_no in {*call.holds, *holds})
+        call.holds = dict(holds)
+        for hold in holds.values():
+            self._set_aside(hold.leg, +1)
+        after = call.accounts()
+        for account_id in after - before:
+            self.accounts[account_id].open_calls += 1
+        for account_id in before - after:
+            self.accounts[account_id].open_calls -= 1
+
+    def _set_aside(self, leg: LegHold, sign: int) -> None:
+        self.accounts[leg.account_id].held_ticks += sign * leg.ticks
+        self.changed_accounts.add(leg.account_id)
+        for draw in leg.draws:
+            self.allowances[draw.allowance_id].held += sign * draw.units
+            self.changed_allowances.add(draw.allowance_id)
+
+    def add_allowance(self, new: NewAllowance) -> None:
+        """Give the account a new allowance."""
+        self.allowances[new.state.allowance_id] = new.state
+        self.new_allowances.append(new)
+        self._by_account = None
+
+    def keep(self, rows: PreparedRows) -> None:
+        """Write these rows with the transaction; of several for one call or leg the last one counts."""
+        self.call_rows.update(rows.calls)
+        self.record_rows.update(rows.records)
+        if rows.closes is not None:
+            self.calls.setdefault(rows.closes, CallMoney()).closed = True
+
+    def remember(self, key: str, answer: Answer) -> None:
+        """Keep the first answer to a key."""
+        self.keys[key] = answer
+        self.new_keys.append(key)
+
+
+def usable(
+    states: Iterable[AllowanceState], at_ms: int, own: Mapping[int, int], taken: Mapping[int, int]
+) -> tuple[Allowance, ...]:
+    """What one call may draw now: what is left, minus what other calls hold.
+
+    own: units that are this call's already (held by it, or handed back by a correction); they stay usable
+    when the allowance has expired meanwhile. taken: units that other legs of the same command took before.
+    """
+    found = []
+    for state in states:
+        allowance_id, terms = state.allowance_id, state.terms
+        mine = own.get(allowance_id, 0)
+        units = state.remaining - state.held + mine
+        valid = state.valid_from_ms <= at_ms and (terms.expires_at_ms is None or at_ms < terms.expires_at_ms)
+        units = (units if valid else min(units, mine)) - taken.get(allowance_id, 0)
+        if units > 0:
+            found.append(
+                Allowance(
+                    allowance_id=allowance_id,
+                    units=units,
+                    priority=terms.priority,
+                    expires_at_ms=terms.expires_at_ms,
+                    sequence=terms.sequence,
+                    prefixes=terms.prefixes,
+                    increment_s=terms.increment_s,
+                    covers_connect_fee=terms.covers_connect_fee,
+                )
+            )
+    return tuple(found)
