@@ -1,0 +1,69 @@
+"""What is this installation set to? One typed TOML file, the environment over it, secrets from files.
+
+Every key is an attribute below; its docstring is its documentation, and `ocs/sample/ocs.toml` shows them all.
+`ocs.runtime.config_file` reads the file. `OCS__SECTION__KEY=value` in the environment wins over it (lists and
+tables as JSON). Units stand at the end of a name; relative paths count from the working directory. The
+models are frozen: a reload makes a new one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ocs.runtime.settings.base import Section
+from ocs.runtime.settings.charging import ChargingSettings, NumberingSettings, PayerRule, SupplierRule
+from ocs.runtime.settings.daemon import DaemonSettings, DatabaseSettings, LoggingSettings, RedisSettings
+from ocs.runtime.settings.freeswitch import FreeSwitchSettings
+
+__all__ = ["ENV_PREFIX", "Section", "Settings"]
+
+ENV_PREFIX: Final = "OCS__"
+
+
+class Settings(BaseSettings):
+    """Everything. Made by `ocs.runtime.config_file.load`; each attribute is a table of the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    database: DatabaseSettings = DatabaseSettings()
+    daemon: DaemonSettings = DaemonSettings()
+    charging: ChargingSettings = ChargingSettings()
+    redis: RedisSettings = RedisSettings()
+    numbering: NumberingSettings = NumberingSettings()
+    payer: tuple[PayerRule, ...] = ()
+    """Who pays: rules in order, the first that gives an account decides."""
+    supplier: tuple[SupplierRule, ...] = ()
+    """Who carries: rules in order; none that fits means no supplier leg."""
+    freeswitch: tuple[FreeSwitchSettings, ...] = ()
+    """The FreeSWITCH servers we are attached to."""
+    logging: LoggingSettings = LoggingSettings()
+
+    @field_validator("freeswitch")
+    @classmethod
+    def _names_differ(cls, switches: tuple[FreeSwitchSettings, ...]) -> tuple[FreeSwitchSettings, ...]:
+        names = [switch.name for switch in switches]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two switches are named {name!r}")
+        return switches
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which arrives as arguments."""
+        return env_settings, init_settings

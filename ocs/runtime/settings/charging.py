@@ -1,0 +1,187 @@
+"""How are calls charged, how are numbers read, and who pays?"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from ocs.runtime.settings.base import Section
+
+Digits = Annotated[str, Field(pattern=r"^[0-9]+$", max_length=15)]
+
+
+class ChargingSettings(Section):
+    """How calls are sliced, watched and ended."""
+
+    slice_s: int = Field(default=60, ge=5, le=3_600)
+    """Talk time that one extension of the hold buys. Longer: fewer transactions, more money set aside."""
+    first_slice_s: int = Field(default=60, ge=1, le=3_600)
+    """Talk time held before the call may start."""
+    lead_s: int = Field(default=10, ge=1)
+    """How long before the paid end the next slice is asked for: room for a slow database. Below slice_s."""
+    floor_s: int = Field(default=1, ge=1)
+    """Least talk time worth a yes: a call whose money buys less is refused. At most first_slice_s."""
+    warn_before_s: int = Field(default=20, ge=0)
+    """When the money ends, the caller is warned this long before; 0: no warning."""
+    cut_lead_ms: int = Field(default=20, ge=0, le=1_000)
+    """The order to hang up goes out this long before the paid end; a BYE takes about 16 ms."""
+    max_call_s: int = Field(default=14_400, ge=60, le=604_800)
+    """Longest call, whatever the account may afford (an account may have a shorter bound)."""
+    max_open_calls: int = Field(default=20_000, ge=1)
+    """Calls that one daemon carries; past it new ones are refused as overloaded."""
+    ring_timeout_s: int = Field(default=180, ge=5)
+    """A call that was offered and never answered is asked after, then released, after this long."""
+    stale_s: int = Field(default=120, ge=30)
+    """A call of which nothing was heard for so long, while its link is up, is asked after."""
+    cdr_wait_s: int = Field(default=30, ge=0)
+    """A call that ended while the link was down waits this long for the switch's own record."""
+    clock_tolerance_ms: int = Field(default=2_000, ge=0)
+    """The record is marked when the switch's duration and ours differ by more."""
+
+    @field_validator("lead_s")
+    @classmethod
+    def _lead_within_slice(cls, value: int, info: ValidationInfo) -> int:
+        slice_s = info.data.get("slice_s")
+        if slice_s is not None and value >= slice_s:
+            raise ValueError(f"must be below slice_s ({slice_s})")
+        return value
+
+    @field_validator("floor_s")
+    @classmethod
+    def _floor_within_first_slice(cls, value: int, info: ValidationInfo) -> int:
+        first = info.data.get("first_slice_s")
+        if first is not None and value > first:
+            raise ValueError(f"must not be above first_slice_s ({first})")
+        return value
+
+
+class NumberingSettings(Section):
+    """The number plan: how what was dialled becomes E.164 digits (without +)."""
+
+    country_code: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}$")] = "49"
+    """Country code of national numbers."""
+    area_code: Annotated[str, Field(pattern=r"^[0-9]*$")] = ""
+    """Area code of local numbers (no prefix at all); empty: such numbers are taken as E.164 already."""
+    international_prefixes: tuple[Digits, ...] = ("00",)
+    """What is dialled before a country code; the longest that fits is taken off."""
+    national_prefix: Annotated[str, Field(pattern=r"^[0-9]*$")] = "0"
+    """What is dialled before an area code; empty where there is none."""
+    technical_prefixes: tuple[str, ...] = ()
+    """Routing prefixes that partners send before the number, taken off first, as in 9999#."""
+    special_numbers: tuple[Digits, ...] = ()
+    """Short numbers rated as dialled, as in 110 and 112."""
+    min_digits: int = Field(default=5, ge=1, le=15)
+    """Fewest digits of an E.164 number."""
+    max_digits: int = Field(default=15, ge=1, le=32)
+    """Most digits of an E.164 number."""
+
+    @field_validator("max_digits")
+    @classmethod
+    def _not_below_min(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("min_digits", 1):
+            raise ValueError("must not be below min_digits")
+        return value
+
+
+_FACT: Final = re.compile(
+    r"^(variable:[A-Za-z0-9_.:-]+|prefix|accountcode|sip_user|source_ip|gateway|context|profile"
+    r"|origin|destination|switch|always)$"
+)
+
+
+def _fact(name: str) -> str:
+    if not _FACT.match(name):
+        raise ValueError(
+            "is not a fact of a call; use variable:NAME, accountcode, sip_user, source_ip, gateway, "
+            "context, profile, switch, origin, destination, prefix or always"
+        )
+    return name
+
+
+Fact = Annotated[str, AfterValidator(_fact)]
+
+
+class AccountRule(Section):
+    """One way to find an account. Rules are tried in order; the first that gives an account decides."""
+
+    match: Fact
+    """The fact to look at. `prefix` is the destination as dialled, looked up in `table` by longest prefix;
+    `always` fits every call (with `account`)."""
+    when: dict[Fact, str] = Field(default_factory=dict)
+    """Further facts that must hold: each a regular expression that must fit the fact's whole value."""
+    pattern: str = ""
+    """Regular expression that must fit the fact's whole value. Empty: any value that is not empty."""
+    account: str = ""
+    """Account code as a template: {value}, or the pattern's groups as {1}, {2}, {name}. Empty: {value}."""
+    table: dict[str, str] = Field(default_factory=dict, validate_default=True)
+    """Value to account code. A `source_ip` key may be a network (10.0.0.0/8). Not together with `account`."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, text: str) -> str:
+        _compile(text)
+        return text
+
+    @field_validator("when")
+    @classmethod
+    def _conditions_compile(cls, conditions: dict[str, str]) -> dict[str, str]:
+        for name, text in conditions.items():
+            if name in ("prefix", "always"):
+                raise ValueError(f"{name} cannot be a condition")
+            _compile(text)
+        return conditions
+
+    @field_validator("account")
+    @classmethod
+    def _fields_exist(cls, template: str, info: ValidationInfo) -> str:
+        if "pattern" in info.data:
+            known = _group_names(info.data["pattern"])
+            for name in re.findall(r"\{(\w+)\}", template):
+                if name not in known:
+                    raise ValueError(f"names {{{name}}}, which is not a group of pattern")
+            if set(re.sub(r"\{\w+\}", "", template)) & set("{}"):
+                raise ValueError("is not a template; write {value}, {1} or {name}")
+        return template
+
+    @field_validator("table")
+    @classmethod
+    def _one_way(cls, table: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if table and info.data.get("account"):
+            raise ValueError("set either account or table, not both")
+        match = info.data.get("match")
+        if match == "prefix" and not table:
+            raise ValueError('match = "prefix" needs a table of prefixes')
+        if match == "always" and not info.data.get("account"):
+            raise ValueError('match = "always" needs account')
+        for key in table if match == "source_ip" else ():
+            try:
+                ip_network(key, strict=False)
+            except ValueError:
+                raise ValueError(f"{key!r} is not an address or a network") from None
+        return table
+
+
+class PayerRule(AccountRule):
+    """Who pays for a call."""
+
+    mode: Literal["authorise", "watch"] | None = None
+    """Fits only calls offered this way: parked for our yes, or already on their way. Unset: both."""
+
+
+class SupplierRule(AccountRule):
+    """Who is paid for carrying a call (its buy price is recorded; its account is never held)."""
+
+
+def _compile(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as fault:
+        raise ValueError(f"{text!r} is not a regular expression: {fault}") from None
+
+
+def _group_names(pattern: str) -> set[str]:
+    compiled = re.compile(pattern)
+    return {"value", *compiled.groupindex, *(str(number) for number in range(1, compiled.groups + 1))}

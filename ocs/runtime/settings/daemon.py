@@ -1,0 +1,129 @@
+"""Where is the truth kept, where does the daemon listen, what does it write to its log?"""
+
+from __future__ import annotations
+
+import grp
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ocs.runtime.settings.base import Address, SecretFile, Section, secret_from
+
+
+class DatabaseSettings(Section):
+    """Where the truth is kept, and how commands are gathered into transactions."""
+
+    url: str = "sqlite:///var/ocs.db"
+    """SQLAlchemy URL: `sqlite:///PATH` (one daemon) or `postgresql+psycopg://USER@HOST/NAME`."""
+    password_file: SecretFile | None = None
+    """File whose first line is the database password."""
+    password: SecretStr | None = Field(default=None, validate_default=True)
+    """The password itself; prefer password_file."""
+    pool_size: int = Field(default=5, ge=1, le=100)
+    """Connections kept open (PostgreSQL)."""
+    connect_timeout_s: int = Field(default=5, ge=1, le=60)
+    """Longest wait for a new connection."""
+    statement_timeout_ms: int = Field(default=5_000, ge=100, le=600_000)
+    """Longest run of one statement of the committer; past it the batch fails as a whole."""
+    batch_max_commands: int = Field(default=500, ge=1, le=10_000)
+    """Most commands in one transaction. More gains little (tests/benchmarks/holds) and delays answers."""
+    batch_wait_ms: int = Field(default=0, ge=0, le=100)
+    """How long a transaction waits for company. 0: what has queued while the last one ran is enough."""
+    queue_max_commands: int = Field(default=10_000, ge=10, le=1_000_000)
+    """Commands that may wait; past it new calls are refused as overloaded."""
+
+    @field_validator("url")
+    @classmethod
+    def _known_database(cls, text: str) -> str:
+        try:
+            backend = make_url(text).get_backend_name()
+        except ArgumentError:
+            raise ValueError("is not a database URL, as in sqlite:///var/ocs.db") from None
+        if backend not in ("sqlite", "postgresql"):
+            raise ValueError(f"{backend} is not supported; use sqlite or postgresql+psycopg")
+        return text
+
+    @field_validator("password")
+    @classmethod
+    def _password(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        return secret_from(info, value)
+
+    def full_url(self) -> URL:
+        """The URL with the password in it. Its `str()` masks the password."""
+        url = make_url(self.url)
+        return url.set(password=self.password.get_secret_value()) if self.password else url
+
+
+class DaemonSettings(Section):
+    """Where the daemon listens and who may talk to it."""
+
+    control_socket: Path = Path("var/ocs.sock")
+    """Unix socket of the HTTP API; whoever may open it may do everything."""
+    control_socket_mode: str = Field(default="0600", pattern=r"^0?[0-7]{3}$")
+    """Its file mode, octal, as text. 0660 together with control_socket_group lets a group in."""
+    control_socket_group: str = ""
+    """Group that owns the socket; empty: the daemon's own."""
+    http_listen: Address = ""
+    """HOST:PORT of the HTTP API over TCP; empty: off. Needs a token."""
+    token_file: SecretFile | None = None
+    """File whose first line is the bearer token for http_listen."""
+    token: SecretStr | None = Field(default=None, validate_default=True)
+    """The token itself, 16 characters or more; prefer token_file."""
+    metrics_listen: Address = "127.0.0.1:9464"
+    """HOST:PORT of /metrics, /health and /ready, without a token; empty: off."""
+    max_body_bytes: int = Field(default=1_048_576, ge=1_024)
+    """Largest body of a request."""
+    max_sheet_bytes: int = Field(default=268_435_456, ge=1_024)
+    """Largest tariff sheet; a million rates are about 40 MB."""
+    stop_timeout_s: int = Field(default=10, ge=1, le=300)
+    """How long a stop waits for answers that are on their way."""
+
+    @field_validator("control_socket_group")
+    @classmethod
+    def _group(cls, name: str) -> str:
+        if name:
+            try:
+                grp.getgrnam(name)
+            except KeyError:
+                raise ValueError("is not a group of this machine") from None
+        return name
+
+    @field_validator("token")
+    @classmethod
+    def _token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        value = secret_from(info, value)
+        if value is None and info.data.get("http_listen"):
+            raise ValueError("http_listen needs a token: set token_file")
+        if value is not None and len(value.get_secret_value()) < 16:
+            raise ValueError("must have 16 characters or more")
+        return value
+
+
+class RedisSettings(Section):
+    """Optional with one daemon. It holds only what may be lost: leases, signals, counters."""
+
+    url: str = Field(default="", pattern=r"^((redis|rediss|unix)://.*)?$")
+    """redis://HOST:PORT/DB; empty: off."""
+    password_file: SecretFile | None = None
+    """File whose first line is the Redis password."""
+    password: SecretStr | None = Field(default=None, validate_default=True)
+    """The password itself; prefer password_file."""
+
+    @field_validator("password")
+    @classmethod
+    def _password(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        return secret_from(info, value)
+
+
+class LoggingSettings(Section):
+    """What is written to standard output."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """json: one object a line; console: for people; auto: console on a terminal, else json."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is written."""
+    hide_numbers: bool = False
+    """Replace the last digits of telephone numbers in log lines (records keep them)."""
