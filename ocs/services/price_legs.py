@@ -1,4 +1,4 @@
-"""Who pays for this call, where does it go, at what price? From an offer to legs with prices bound to them."""
+"""Who pays for this call, where does it go, at what price? From an offer to legs with bound prices."""
 
 from __future__ import annotations
 

@@ -192,13 +192,13 @@ def answer_unconfirmed(s: Session, event: LedgerUnavailable, now: Now) -> Reacti
 # --- talking, draining ----------------------------------------------------------------------------
 
 
-@row(UP, SliceDue)
+@row(UP, SliceDue, "talking draining")
 def slice_due(s: Session, event: SliceDue, now: Now) -> Reaction:
     """Extend before the paid end; a draining call asks once more, others may have let go."""
     return _extend(s, now)
 
 
-@row(UP, ToppedUp)
+@row(UP, ToppedUp, "talking draining")
 def topped_up(s: Session, event: ToppedUp, now: Now) -> Reaction:
     """A call that was running out extends at once."""
     return _extend(s, now) if s.state is DRAINING else Reaction(s)
@@ -280,7 +280,7 @@ def no_need_to_warn(s: Session, event: WarnDue, now: Now) -> Reaction:
     return Reaction(s)
 
 
-@row(UP, CutDue)
+@row(UP, CutDue, "talking draining")
 def cut_due(s: Session, event: CutDue, now: Now) -> Reaction:
     """The paid end: hang up; repeated until the end is heard, the dead-man timer behind it."""
     if s.cut_why:
