@@ -226,6 +226,7 @@ class ChargeCalls:
                 floor_ms=step.floor_ms,
                 at_ms=now.at_ms,
                 shrink=step.shrink,
+                opens=session.state is State.ASKING,
                 writes=rows,
             )
         )
@@ -291,7 +292,7 @@ class ChargeCalls:
         observer = self.desk.observer
         match command:
             case Allow() | Reject():
-                name = "allowed" if isinstance(command, Allow) else command.reason.value
+                name = "granted" if isinstance(command, Allow) else command.reason.value
                 observer.decided(name, (self.desk.clock.monotonic_ms() - call.heard_ms) / 1000)
             case Cut(why=why):
                 paid = session.paid_until_ms

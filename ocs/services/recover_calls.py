@@ -1,0 +1,44 @@
+"""Which calls did another life of this daemon leave open? They are taken in, in doubt, before any door opens.
+
+Nothing is closed here and nothing is charged: their holds stand, and the switches will say which calls live
+(found: they go on) and which do not (gone twice: settled by CDR or to the last proven second).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from ocs.ports import Clock
+from ocs.services.charge_calls import ChargeCalls
+from ocs.sessions.events import SwitchLost
+from ocs.sessions.session import Now, Policy, State, from_row
+from ocs.sessions.table import react
+
+log = structlog.get_logger("ocs.recover")
+
+
+def recover_calls(
+    load: Callable[[str], Iterable[Mapping[str, Any]]],
+    switches: Iterable[str],
+    charging: ChargeCalls,
+    clock: Clock,
+    policy: Policy,
+) -> int:
+    """Take in every open call of these switches. `load(switch)` gives the stored snapshots; returns how many.
+
+    Raises OutsideError if the database is away: a daemon that does not know its open calls must not start.
+    """
+    count = 0
+    for switch in switches:
+        for snapshot in load(switch):
+            session = from_row(snapshot)
+            now_ms = clock.now_ms()
+            if session.state in (State.RINGING, State.TALKING, State.DRAINING):
+                session = react(session, SwitchLost(now_ms), Now(now_ms, policy)).session
+            charging.resume(session)
+            count += 1
+            log.info("call_recovered", call=session.call_id, switch=switch, channel=session.channel)
+    return count
