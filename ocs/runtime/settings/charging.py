@@ -34,12 +34,16 @@ class ChargingSettings(Section):
     """Calls that one daemon carries; past it new ones are refused as overloaded."""
     ring_timeout_s: int = Field(default=180, ge=5)
     """A call that was offered and never answered is asked after, then released, after this long."""
-    stale_s: int = Field(default=120, ge=30)
-    """A call of which nothing was heard for so long, while its link is up, is asked after."""
+    stale_s: int = Field(default=86_400, ge=60)
+    """A call in doubt (its switch is away) keeps its holds this long, then is settled to the last proof."""
     cdr_wait_s: int = Field(default=30, ge=0)
     """A call that ended while the link was down waits this long for the switch's own record."""
     clock_tolerance_ms: int = Field(default=2_000, ge=0)
     """The record is marked when the switch's duration and ours differ by more."""
+    retry_ms: int = Field(default=1_000, ge=100, le=60_000)
+    """Pause before a question that the database could not answer is asked again."""
+    cut_repeat_ms: int = Field(default=1_000, ge=100, le=60_000)
+    """Pause before a hang-up order whose effect was not heard is repeated; doubled each time."""
 
     @field_validator("lead_s")
     @classmethod
