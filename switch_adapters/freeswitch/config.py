@@ -1,0 +1,191 @@
+"""What can be set about one FreeSWITCH? Frozen values with their reasons; the settings file maps onto them.
+
+Times end in their unit. Every wait of the door is one of these numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from ocs.refusals import Refusal
+
+
+class Offer(StrEnum):
+    """What to do with a call that a rule matches."""
+
+    AUTHORISE = "authorise"
+    """It waits in park for our yes."""
+    WATCH = "watch"
+    """It goes on by itself; it is metered from its events and cut when its credit is gone."""
+    IGNORE = "ignore"
+    """Not our business."""
+
+
+class Direction(StrEnum):
+    """The side of the switch on which the call's first channel was made."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    """Made by the switch itself (originate) and belonging to no other channel: a call-back, a click to
+    dial.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class OfferRule:
+    """Which calls are offered, and how. All conditions that are set must hold; the first rule that holds
+    decides.
+
+    `variable` must be visible and, with `variable_pattern`, match it whole. A watch rule should name a
+    variable that the dial plan sets once it has routed the call: before that the rule does not hold, and
+    the call is looked at again with its next event. `destination_pattern` matches the number dialled,
+    whole.
+    """
+
+    offer: Offer
+    context: str | None = None
+    profile: str | None = None
+    variable: str | None = None
+    variable_pattern: re.Pattern[str] | None = None
+    destination_pattern: re.Pattern[str] | None = None
+    direction: Direction = Direction.INBOUND
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """How one refusal is told to the caller.
+
+    `respond` is a SIP status line such as "402 Payment Required"; without it, or once the call is answered,
+    it is hung up with `cause`. `announcement` is a file or tone_stream, played in early media before.
+    """
+
+    cause: str = "CALL_REJECTED"
+    respond: str | None = None
+    announcement: str | None = None
+
+
+def default_rejections() -> dict[Refusal, Rejection]:
+    """402 for credit, 403 for what is blocked, 404 for no rate or no number, 503 for us (try elsewhere)."""
+    credit = Rejection("CALL_REJECTED", "402 Payment Required")
+    forbidden = Rejection("OUTGOING_CALL_BARRED", "403 Forbidden")
+    ours = Rejection("NORMAL_TEMPORARY_FAILURE", "503 Service Unavailable")
+    busy = Rejection("SWITCH_CONGESTION", "503 Service Unavailable")
+    return {
+        Refusal.OVERLOADED: busy,
+        Refusal.UNAVAILABLE: ours,
+        Refusal.CALL_CLOSED: ours,
+        Refusal.NO_PAYER: forbidden,
+        Refusal.BAD_NUMBER: Rejection("INVALID_NUMBER_FORMAT", "484 Address Incomplete"),
+        Refusal.NO_RATE: Rejection("NO_ROUTE_DESTINATION", "404 Not Found"),
+        Refusal.NUMBER_BLOCKED: forbidden,
+        Refusal.RATE_LIMIT: busy,
+        Refusal.ACCOUNT_UNKNOWN: forbidden,
+        Refusal.ACCOUNT_BLOCKED: forbidden,
+        Refusal.CONCURRENCY_LIMIT: Rejection("USER_BUSY", "486 Busy Here"),
+        Refusal.DAILY_SPEND_LIMIT: credit,
+        Refusal.INSUFFICIENT_FUNDS: credit,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """Bounds of one Event Socket connection."""
+
+    connect_timeout_s: float = 5.0
+    """TCP, greeting and authentication, each."""
+    reply_timeout_s: float = 5.0
+    """A command's reply: replies take 1 ms, so after this the switch or the network has stalled."""
+    max_pending: int = 2_000
+    """Commands waiting for a reply; more means that the switch does not keep up."""
+    max_queued_events: int = 20_000
+    """About 20 s of events at the pace where FreeSWITCH saturates on two cores (1,000 events/s)."""
+    max_queued_bytes: int = 128 * 1024 * 1024
+    max_header: int = 64 * 1024
+    max_body: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits between attempts to connect: doubling from base to max, each shortened by up to `jitter` at
+    random.
+    """
+
+    base_s: float = 0.5
+    max_s: float = 30.0
+    jitter: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class WarningSound:
+    """How the caller hears that the credit ends. `leg`: aleg (the caller only) or both."""
+
+    sound: str = "tone_stream://%(300,100,800);loops=2"
+    leg: str = "aleg"
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncLimits:
+    """When a listing is asked for and how far it is believed."""
+
+    period_s: float = 30.0
+    recheck_s: float = 2.0
+    """After a listing in which a call is missing: `show channels` lags by up to 0.3 s."""
+    breaker_calls: int = 5
+    breaker_share: float = 0.3
+    """More than both of these missing at once: believe nothing."""
+    max_dumps: int = 500
+    """`uuid_dump` takes the switch 0.6 ms; the rest waits for the next pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class CdrFolder:
+    """Where mod_json_cdr writes its files. Taken ones move to `taken/` inside it, bad ones to
+    `quarantine/`.
+    """
+
+    path: Path
+    period_s: float = 5.0
+    settle_s: float = 2.0
+    """A file younger than this may still be written to."""
+    keep_s: float = 86_400.0
+    """Taken files are deleted when they are this old."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSwitchConfig:
+    """One switch. `name` is what calls and logs name it by."""
+
+    name: str
+    host: str = "127.0.0.1"
+    port: int = 8021
+    password: str = field(default="ClueCon", repr=False)
+    rules: tuple[OfferRule, ...] = ()
+    destination_variable: str | None = None
+    """Channel variable that holds the number to be charged for; the number dialled if unset or missing."""
+    transfer: str = "authorised_{destination} XML {context}"
+    """Where an allowed call is sent: extension, dial plan, context. {destination} is the number as charged
+    for, {dialled} as the switch had it, {context} the call's own, {variable_NAME} one of its channel
+    variables.
+    """
+    call_id_variable: str = "ocs_call_id"
+    granted_variable: str = "ocs_granted_s"
+    rejections: Mapping[Refusal, Rejection] = field(default_factory=default_rejections)
+    announcement_max_s: int = 15
+    """An announcement that does not end is cut here."""
+    warning: WarningSound = WarningSound()
+    deadman_margin_s: int = 2
+    """The switch's own timer runs this much later than ours: it is up to 0.95 s early and 0.23 s late."""
+    cut_cause: str = "ALLOTTED_TIMEOUT"
+    operator_cause: str = "MANAGER_REQUEST"
+    hold_back_s: float = 0.5
+    """How long the end of a leg waits for the ends of the legs it talked to; then it was a transfer."""
+    heartbeat_timeout_s: float = 50.0
+    """Two of the switch's HEARTBEATs (20 s apart) may be missed."""
+    link: LinkLimits = LinkLimits()
+    backoff: Backoff = Backoff()
+    resync: ResyncLimits = ResyncLimits()
+    cdr_folder: CdrFolder | None = None
