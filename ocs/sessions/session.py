@@ -127,8 +127,10 @@ class Session:
 
     @property
     def paid_until_ms(self) -> int | None:
-        """When what is held runs out; None before the answer."""
-        return None if self.answered_at_ms is None else self.answered_at_ms + self.granted_ms
+        """When what is held runs out, or the longest call is reached; None before the answer."""
+        if self.answered_at_ms is None:
+            return None
+        return self.answered_at_ms + min(self.granted_ms, self.longest_ms)
 
     @property
     def moved(self) -> bool:
