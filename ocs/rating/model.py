@@ -42,7 +42,8 @@ class Draw:
 class ChargeLine:
     """One explanation line. `exact_num / exact_den` is its exact amount in ticks (may be negative).
 
-    kind: connect_fee, usage, allowance, minimum, maximum, rounding, tax, tax_rounding, grace, fx …
+    kind: see `ocs.rating.pricing.explain`. Lines of kind tax and tax_rounding add up to the charge's tax.
+    The integers may need more than 64 bits when an exchange rate has many decimals.
     text: words a subscriber could read. from_s/to_s: the billed seconds it covers.
     """
 
@@ -73,7 +74,7 @@ class Charge:
 
 
 class Pricer(Protocol):
-    """What the ledger needs of rating: a rate bound to one leg of one call (see `ocs.rating.quote.Quote`).
+    """What the ledger needs of rating: a rate bound to one leg of one call (`ocs.rating.pricing.quote`).
 
     Both are pure and each other's inverse:
     charge(reach(f)).total <= f < charge(reach(f) + one increment).total, unless capped.
