@@ -1,0 +1,1 @@
+"""One module a revision; applied ones are never changed."""
