@@ -211,7 +211,8 @@ class ChannelBook(Channels):
         if channel.uuid == call.channel:
             duration_ms = _billed_ms(event)
         else:  # a leg that took over: the call's time began with the first leg's answer
-            duration_ms = max(0, _to_ms(hung_up_us) - _to_ms(call.answered_us))
+            began_us = call.answered_us or channel.answered_us or hung_up_us
+            duration_ms = max(0, _to_ms(hung_up_us) - _to_ms(began_us))
         if not call.answered_us and cause == "NORMAL_CLEARING":  # the A leg's cause hides NO_ANSWER [b04]
             cause = text(event, "variable_last_bridge_hangup_cause") or cause
         return Ended(
