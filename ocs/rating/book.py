@@ -96,9 +96,7 @@ class TariffBook:
 
     def _swap(self, by_id: dict[int, Tariff]) -> None:
         by_name: dict[str, tuple[Tariff, ...]] = {}
-        for tariff in sorted(
-            by_id.values(), key=lambda each: (each.info.effective_from_ms, each.info.version)
-        ):
+        for tariff in sorted(by_id.values(), key=lambda each: each.info.precedence):
             by_name[tariff.info.tariff] = (*by_name.get(tariff.info.tariff, ()), tariff)
         self._by_id, self._by_name = by_id, by_name
 

@@ -49,6 +49,11 @@ class VersionInfo:
     imported_at_ms: int = 0
     withdrawn_at_ms: int | None = None
 
+    @property
+    def precedence(self) -> tuple[int, int]:
+        """Of two versions of a tariff that are usable, the one with the greater is in force."""
+        return self.effective_from_ms, self.version
+
     def usable(self, at_ms: int) -> bool:
         """Whether a call answered at `at_ms` may be priced by it."""
         return self.effective_from_ms <= at_ms and (

@@ -17,6 +17,9 @@ def ms(text: str, zone: str = "UTC") -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()) * 1000
 
 
+NOON = ms("2026-06-01 12:00")
+
+
 def tariff(
     rows: list[tuple[str, str, str]],
     *,
@@ -42,7 +45,7 @@ def book(*tariffs: Tariff, fx: list[FxRate] | None = None) -> TariffBook:
 def quote(
     spec: str,
     *,
-    at_ms: int = ms("2026-06-01 12:00"),
+    at_ms: int = NOON,
     currency: str | None = None,
     fx: str = "1",
     **terms: Any,

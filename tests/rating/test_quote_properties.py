@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from hypothesis import assume, given, settings
@@ -108,7 +109,7 @@ def cases(draw: st.DrawFn, *, banded: bool | None = None) -> Case:
             if draw(st.booleans()):
                 other = draw(step_lists())
                 by_band[name] = naive_price(other)
-                # The rate at the answer brings fee, minimum …: give every band the same, so one oracle serves.
+                # Fee, minimum … are those of the rate at the answer: the same in every band here.
                 rows.append(
                     (
                         "49",
@@ -205,9 +206,7 @@ def test_lines_of_a_charge_add_up_to_its_net_and_its_tax(case: Case, duration_ms
         exact[line.kind in TAX_KINDS] += Fraction(line.exact_num, line.exact_den)
     assert exact == {False: charge.net_ticks, True: charge.tax_ticks}
     covered = [line for line in charge.lines if line.to_s and line.kind in ("allowance", "usage")]
-    assert all(before.to_s == after.from_s for before, after in zip(covered, covered[1:], strict=False)) or (
-        charge.draws
-    )
+    assert all(before.to_s == after.from_s for before, after in pairwise(covered))
 
 
 @settings(max_examples=300, deadline=None)
