@@ -14,6 +14,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from switch_adapters.freeswitch.observe import Observer
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _QUICK_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -21,7 +23,7 @@ _LATE_S: Final = (-1.0, -0.1, -0.05, -0.02, 0.0, 0.01, 0.02, 0.05, 0.1, 0.25, 0.
 _COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 
 
-class Metrics:
+class Metrics(Observer):
     """One registry and its metrics. Several may live in one process (tests)."""
 
     def __init__(self, version: str = "") -> None:
@@ -87,7 +89,15 @@ class Metrics:
         self._switch_command_seconds = histogram(
             "ocs_switch_command_seconds", "From a command to its reply", _QUICK_S, "switch"
         )
-        self._switch_queue = gauge("ocs_switch_queue_events", "Events read and not yet handled", "switch")
+        self._unauthorised = counter(
+            "ocs_calls_unauthorised_total", "Calls that should have asked and talked without", "switch"
+        )
+        self._resyncs = counter(
+            "ocs_switch_resyncs_total", "Listings of a switch's calls, believed or not", "switch", "result"
+        )
+        self._cdrs = counter(
+            "ocs_switch_records_total", "Call records that a switch gave us", "switch", "result"
+        )
         self._bad_input = counter(
             "ocs_bad_input_total", "Input that was turned away, by door and reason", "door", "reason"
         )
@@ -167,27 +177,47 @@ class Metrics:
 
     # --- switches -------------------------------------------------------------------------------
 
-    def link_changed(self, switch: str, up: bool) -> None:
+    def link_changed(self, switch: str, up: bool, reason: str) -> None:
         """The link to a switch came up or was lost."""
         self._link_up.labels(switch).set(int(up))
         if not up:
             self._link_losses.labels(switch).inc()
 
-    def event_received(self, switch: str, event: str) -> None:
+    def event_read(self, switch: str, name: str) -> None:
         """A switch sent an event."""
-        self._switch_events.labels(switch, event).inc()
+        self._switch_events.labels(switch, name).inc()
 
-    def command_done(self, switch: str, command: str, result: str, seconds: float) -> None:
-        """A switch answered a command. result: ok, error, timeout, lost."""
-        self._switch_commands.labels(switch, command, result).inc()
-        self._switch_command_seconds.labels(switch).observe(seconds)
+    def event_bad(self, switch: str, reason: str) -> None:
+        """An event could not be read or handled."""
+        self.bad_input("freeswitch", reason)
 
-    def event_queue_depth(self, switch: str, events: int) -> None:
-        """So many events are read and not yet handled."""
-        self._switch_queue.labels(switch).set(events)
+    def queue_overflowed(self, switch: str) -> None:
+        """Events came faster than they were handled; the link was dropped."""
+        self.bad_input("freeswitch", "queue_overflow")
+
+    def command_done(self, switch: str, name: str, result: str, took_ms: int) -> None:
+        """A switch answered a command (ok, err) or did not (lost, overdue)."""
+        self._switch_commands.labels(switch, name, result).inc()
+        self._switch_command_seconds.labels(switch).observe(took_ms / 1000)
+
+    def call_unauthorised(self, switch: str, channel: str) -> None:
+        """A call that should have asked talked without."""
+        self._unauthorised.labels(switch).inc()
+
+    def listing_read(self, switch: str, found: int, missing: int) -> None:
+        """A resync was believed."""
+        self._resyncs.labels(switch, "believed").inc()
+
+    def breaker_tripped(self, switch: str, reason: str, missing: int, expected: int) -> None:
+        """A resync was not believed; nothing was closed."""
+        self._resyncs.labels(switch, "not_believed").inc()
+
+    def cdr_taken(self, switch: str, result: str) -> None:
+        """A switch's own call record came in: delivered, passed or bad."""
+        self._cdrs.labels(switch, result).inc()
 
     def bad_input(self, door: str, reason: str) -> None:
-        """Something was turned away at a door (esl, http, cdr, radius …)."""
+        """Something was turned away at a door (freeswitch, http, calls …)."""
         self._bad_input.labels(door, reason).inc()
 
     # --- the daemon itself ----------------------------------------------------------------------

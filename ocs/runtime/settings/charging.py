@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from ipaddress import ip_network
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from ocs.rating.destinations import Bare, NumberPlan
 from ocs.runtime.settings.base import Section
+from ocs.services.identify import Rule
+from ocs.sessions.events import Mode
 
 Digits = Annotated[str, Field(pattern=r"^[0-9]+$", max_length=15)]
 
@@ -65,22 +69,29 @@ class ChargingSettings(Section):
 class NumberingSettings(Section):
     """The number plan: how what was dialled becomes E.164 digits (without +)."""
 
-    country_code: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}$")] = "49"
-    """Country code of national numbers."""
-    area_code: Annotated[str, Field(pattern=r"^[0-9]*$")] = ""
-    """Area code of local numbers (no prefix at all); empty: such numbers are taken as E.164 already."""
+    country_code: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,2})?$")] = ""
+    """Country code of national numbers. Empty: everybody dials with it."""
     international_prefixes: tuple[Digits, ...] = ("00",)
     """What is dialled before a country code; the longest that fits is taken off."""
     national_prefix: Annotated[str, Field(pattern=r"^[0-9]*$")] = "0"
     """What is dialled before an area code; empty where there is none."""
+    bare_numbers: Bare = Bare.INTERNATIONAL
+    """What a number with no prefix is: international (country code first), national, or refused."""
     technical_prefixes: tuple[str, ...] = ()
-    """Routing prefixes that partners send before the number, taken off first, as in 9999#."""
+    """Routing marks before the number, taken off first, as in 99#."""
     special_numbers: tuple[Digits, ...] = ()
-    """Short numbers rated as dialled, as in 110 and 112."""
+    """Short numbers that tariffs price as they are, as in 110 and 112."""
     min_digits: int = Field(default=5, ge=1, le=15)
     """Fewest digits of an E.164 number."""
-    max_digits: int = Field(default=15, ge=1, le=32)
+    max_digits: int = Field(default=15, ge=1, le=15)
     """Most digits of an E.164 number."""
+
+    @field_validator("bare_numbers")
+    @classmethod
+    def _knows_country(cls, value: Bare, info: ValidationInfo) -> Bare:
+        if value is Bare.NATIONAL and not info.data.get("country_code"):
+            raise ValueError("national needs country_code")
+        return value
 
     @field_validator("max_digits")
     @classmethod
@@ -88,6 +99,19 @@ class NumberingSettings(Section):
         if value < info.data.get("min_digits", 1):
             raise ValueError("must not be below min_digits")
         return value
+
+    def plan(self) -> NumberPlan:
+        """The same in rating's words."""
+        return NumberPlan(
+            country_code=self.country_code,
+            international=self.international_prefixes,
+            national=self.national_prefix,
+            technical=self.technical_prefixes,
+            special=frozenset(self.special_numbers),
+            bare=self.bare_numbers,
+            min_length=self.min_digits,
+            max_length=self.max_digits,
+        )
 
 
 _FACT: Final = re.compile(
@@ -167,12 +191,20 @@ class AccountRule(Section):
                 raise ValueError(f"{key!r} is not an address or a network") from None
         return table
 
+    def rule(self) -> Rule:
+        """The same in the use-case's words."""
+        return Rule(self.match, self.when, self.pattern, self.account, self.table)
+
 
 class PayerRule(AccountRule):
     """Who pays for a call."""
 
-    mode: Literal["authorise", "watch"] | None = None
-    """Fits only calls offered this way: parked for our yes, or already on their way. Unset: both."""
+    mode: Mode | None = None
+    """authorise or watch: fits only calls offered this way. Unset: both."""
+
+    def rule(self) -> Rule:
+        """The same in the use-case's words."""
+        return replace(super().rule(), mode=self.mode)
 
 
 class SupplierRule(AccountRule):

@@ -32,11 +32,11 @@ Pattern = re.Pattern[str]
 
 
 class CallRule(Section):
-    """Which calls are offered to us, and how. All conditions that are set must hold; the first rule decides."""
+    """Which calls are offered to us, and how. All conditions set must hold; the first rule decides."""
 
     offer: Offer
-    """authorise: the call waits in park for our yes. watch: it goes on by itself, is metered from its events and
-    cut when its credit is gone. ignore: not our business."""
+    """authorise: the call waits in park for our yes. watch: it goes on by itself, is metered from its
+    events and cut when its credit is gone. ignore: not our business."""
     context: str | None = None
     """Dial plan context the call came in on."""
     profile: str | None = None
@@ -87,10 +87,10 @@ class FreeSwitchSettings(Section):
     destination_variable: str | None = None
     """Channel variable with the number to be charged for; unset or missing: the number dialled."""
     transfer: str = "authorised_{destination} XML {context}"
-    """Where an allowed call is sent: extension, dial plan, context. {destination} is the number as charged for,
-    {dialled} as the switch had it, {context} the call's own, {variable_NAME} one of its channel variables."""
+    """Where an allowed call is sent: extension, dial plan, context. {destination} is the number as charged
+    for, {dialled} as the switch had it, {context} the call's own, {variable_NAME} one of its variables."""
     rejections: dict[Refusal, RejectionSettings] = Field(default_factory=dict)
-    """How each refusal is told; those not named keep the defaults (402 credit, 403 blocked, 404 no rate, 503 us)."""
+    """How each refusal is told. Those not named: 402 for credit, 403 blocked, 404 no rate, 503 for us."""
     announcement_max_s: int = Field(default=15, ge=1, le=120)
     """An announcement that does not end is cut here."""
     warning_sound: str = "tone_stream://%(300,100,800);loops=2"

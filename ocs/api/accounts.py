@@ -1,0 +1,258 @@
+"""/v1/accounts: open, show, list, change; top up, adjust, give included units."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import falcon
+from pydantic import Field
+
+from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant, read_json
+from ocs.api.services import AccountView, AllowanceView, NewAccount, NewAllowance, Services
+from ocs.errors import CallerError, Conflict
+from ocs.ledger.model import Outcome, Posted, Refused
+from ocs.money import check_currency, parse_amount
+
+MAX_PAGE = 1_000
+Kind = Literal["customer", "reseller", "partner", "supplier", "revenue", "cost", "tax", "cash"]
+Code = r"^[A-Za-z0-9][A-Za-z0-9_.@+:-]{0,63}$"
+Name = Field(default=None, max_length=64)
+Count = Field(default=None, ge=0, le=2_147_483_647)
+
+
+class Limits(Body):
+    """What may be set at the opening and later. null: no limit (credit_limit: house accounts only)."""
+
+    tariff: str | None = Name
+    credit_limit: str | None = "0"
+    max_calls: int | None = Count
+    max_calls_per_s: int | None = Count
+    max_call_s: int | None = Count
+    daily_limit: str | None = None
+
+
+class Opening(Limits):
+    """POST /v1/accounts."""
+
+    code: str = Field(pattern=Code)
+    currency: str
+    kind: Kind = "customer"
+    name: str = Field(default="", max_length=200)
+    parent: str | None = Name
+    timezone: str = Field(default="UTC", max_length=64)
+
+
+class Change(Limits):
+    """PATCH /v1/accounts/{code}: only what is named changes."""
+
+    status: Literal["active", "blocked"] | None = None
+
+
+class Movement(Body):
+    """Money to move: a decimal string in major units."""
+
+    amount: str
+    memo: str = Field(default="", max_length=500)
+
+
+class Units(Body):
+    """POST …/allowances."""
+
+    name: str = Field(min_length=1, max_length=100)
+    seconds: int = Field(ge=1, le=2**53)
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
+    prefixes: list[str] = Field(default_factory=list, max_length=10_000)
+    increment_s: int = Field(default=1, ge=1, le=3_600)
+    expires_at: str | None = None
+    covers_connect_fee: bool = False
+
+
+def account_json(view: AccountView) -> dict[str, Any]:
+    """An account as JSON."""
+    money = view.currency
+    return {
+        "code": view.code,
+        "name": view.name,
+        "kind": view.kind,
+        "currency": money,
+        "status": view.status,
+        "parent": view.parent,
+        "tariff": view.tariff,
+        "balance": amount(view.balance_ticks, money),
+        "held": amount(view.held_ticks, money),
+        "credit_limit": amount(view.credit_limit_ticks, money),
+        "available": amount(view.available_ticks, money),
+        "open_calls": view.open_calls,
+        "max_calls": view.max_calls,
+        "max_calls_per_s": view.max_calls_per_s,
+        "max_call_s": view.max_call_s,
+        "daily_limit": amount(view.daily_limit_ticks, money),
+        "spent_today": amount(view.spent_ticks, money),
+        "timezone": view.timezone,
+        "created_at": instant(view.created_at_ms),
+        "allowances": [_allowance_json(allowance) for allowance in view.allowances],
+    }
+
+
+def _allowance_json(view: AllowanceView) -> dict[str, Any]:
+    return {
+        "id": view.allowance_id,
+        "name": view.name,
+        "granted_s": view.granted,
+        "remaining_s": view.remaining,
+        "held_s": view.held,
+        "priority": view.priority,
+        "prefixes": list(view.prefixes),
+        "valid_from": instant(view.valid_from_ms),
+        "expires_at": instant(view.expires_at_ms),
+    }
+
+
+def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Services) -> None:
+    """Mount the topic."""
+    app.add_route("/v1/accounts", AccountList(services))
+    app.add_route("/v1/accounts/{code}", AccountItem(services))
+    app.add_route("/v1/accounts/{code}/top-ups", Movements(services, "top_up"))
+    app.add_route("/v1/accounts/{code}/adjustments", Movements(services, "adjust"))
+    app.add_route("/v1/accounts/{code}/allowances", Allowances(services))
+
+
+class AccountList:
+    """/v1/accounts."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Accounts by code: kind, status, parent, after, limit."""
+        query = Query(req)
+        kind, status, parent = query.text("kind"), query.text("status"), query.text("parent")
+        after, limit = query.text("after") or "", query.number("limit", 100, low=1, high=MAX_PAGE)
+        query.done()
+        page = self._services.accounts.list(kind=kind, status=status, parent=parent, after=after, limit=limit)
+        answer(resp, {"accounts": [account_json(view) for view in page]})
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Open an account."""
+        wanted = read_json(req, Opening, self._services.max_body_bytes)
+        currency = check_currency(wanted.currency)
+        view = self._services.accounts.create(
+            NewAccount(
+                code=wanted.code,
+                currency=currency,
+                kind=wanted.kind,
+                name=wanted.name,
+                parent=wanted.parent,
+                tariff=wanted.tariff,
+                credit_limit_ticks=_limit(wanted.credit_limit, currency, "credit_limit"),
+                max_calls=wanted.max_calls,
+                max_calls_per_s=wanted.max_calls_per_s,
+                max_call_s=wanted.max_call_s,
+                daily_limit_ticks=_limit(wanted.daily_limit, currency, "daily_limit"),
+                timezone=wanted.timezone,
+            )
+        )
+        answer(resp, account_json(view), 201)
+
+
+class AccountItem:
+    """/v1/accounts/{code}."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, code: str) -> None:
+        """One account with its allowances."""
+        answer(resp, account_json(self._services.accounts.find(code)))
+
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
+        """Change what is named: status, tariff, limits."""
+        wanted = read_json(req, Change, self._services.max_body_bytes)
+        currency = self._services.accounts.find(code).currency
+        changes: dict[str, Any] = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+        for name in ("credit_limit", "daily_limit"):
+            if name in changes:
+                changes[f"{name}_ticks"] = _limit(changes.pop(name), currency, name)
+        if "status" in changes and changes["status"] is None:
+            raise CallerError("status cannot be null")
+        if not changes:
+            raise CallerError("nothing to change")
+        answer(resp, account_json(self._services.accounts.change(code, changes)))
+
+
+class Movements:
+    """POST …/top-ups and …/adjustments."""
+
+    def __init__(self, services: Services, kind: Literal["top_up", "adjust"]) -> None:
+        self._services = services
+        self._kind = kind
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
+        """Move money once: a repeat with the same Idempotency-Key gets the first answer."""
+        key = idempotency_key(req)
+        wanted = read_json(req, Movement, self._services.max_body_bytes)
+        account = self._services.accounts.find(code)
+        ticks = parse_amount(wanted.amount, account.currency)
+        if self._kind == "top_up" and ticks <= 0:
+            raise CallerError("a top-up must be above zero", hint="use an adjustment to take money away")
+        if ticks == 0:
+            raise CallerError("an adjustment of zero changes nothing")
+        outcome = self._services.accounts.post(
+            code, self._kind, ticks, key=key, memo=wanted.memo, actor=actor_of(req)
+        )
+        _answer_posted(resp, self._services, code, outcome)
+
+
+class Allowances:
+    """POST …/allowances."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
+        """Give included units once."""
+        key = idempotency_key(req)
+        wanted = read_json(req, Units, self._services.max_body_bytes)
+        if any(
+            not prefix.isascii() or not prefix.isdigit() or len(prefix) > 32 for prefix in wanted.prefixes
+        ):
+            raise CallerError("prefixes are E.164 digits without +")
+        expires_at_ms = parse_instant(wanted.expires_at, "expires_at") if wanted.expires_at else None
+        outcome = self._services.accounts.add_allowance(
+            code,
+            NewAllowance(
+                name=wanted.name,
+                units=wanted.seconds,
+                priority=wanted.priority,
+                prefixes=tuple(wanted.prefixes),
+                increment_s=wanted.increment_s,
+                expires_at_ms=expires_at_ms,
+                covers_connect_fee=wanted.covers_connect_fee,
+            ),
+            key=key,
+            actor=actor_of(req),
+        )
+        _answer_posted(resp, self._services, code, outcome)
+
+
+def actor_of(req: falcon.Request) -> str:
+    """Who says that they are acting, for the journal: the Ocs-Actor header."""
+    return (req.get_header("Ocs-Actor") or "api")[:64]
+
+
+def _answer_posted(resp: falcon.Response, services: Services, code: str, outcome: Outcome) -> None:
+    """The account as it stands after the movement; 409 for a business no."""
+    if isinstance(outcome, Refused):
+        raise Conflict(f"refused: {outcome.reason}", hint="look at it with: ocs account show " + code)
+    assert isinstance(outcome, Posted), outcome
+    view = services.accounts.find(code)
+    answer(resp, {"transfer_id": outcome.transfer_id, "account": account_json(view)}, 201)
+
+
+def _limit(text: str | None, currency: str, name: str) -> int | None:
+    if text is None:
+        return None
+    ticks = parse_amount(text, currency)
+    if ticks < 0:
+        raise CallerError(f"{name} cannot be negative")
+    return ticks

@@ -1,0 +1,101 @@
+"""/v1/rate: what would a call cost, how long may it last, and why?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import falcon
+from pydantic import Field
+
+from ocs.api.http import Body, amount, answer, instant, parse_instant, read_json
+from ocs.api.services import Services
+from ocs.money import parse_amount, tick_decimals
+from ocs.rating.model import ChargeLine
+from ocs.services.simulate import PricedLeg
+
+
+class Question(Body):
+    """A call that did not happen. No duration_s: as long as it may last; amount: instead of the balance."""
+
+    account: str = Field(max_length=64)
+    destination: str = Field(max_length=128)
+    origin: str = Field(default="", max_length=128)
+    at: str | None = None
+    duration_s: int | None = Field(default=None, ge=0, le=2_592_000)
+    amount: str | None = None
+
+
+def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Services) -> None:
+    """Mount the topic."""
+    app.add_route("/v1/rate", Rate(services))
+
+
+class Rate:
+    """/v1/rate."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer with every leg, its reach and its lines. A refusal is an answer too."""
+        question = read_json(req, Question, self._services.max_body_bytes)
+        funds = None
+        if question.amount is not None:
+            funds = parse_amount(question.amount, self._services.accounts.find(question.account).currency)
+        at_ms = parse_instant(question.at, "at") if question.at else self._services.now_ms()
+        found = self._services.simulate(
+            question.account,
+            question.destination,
+            origin=question.origin,
+            at_ms=at_ms,
+            duration_ms=None if question.duration_s is None else question.duration_s * 1000,
+            funds_ticks=funds,
+        )
+        told = {
+            "refusal": found.refusal,
+            "refused_account": found.refused_account,
+            "destination": found.destination,
+            "at": instant(at_ms),
+            "reach_s": found.reach_ms // 1000,
+            "legs": [_leg_json(leg) for leg in found.legs],
+        }
+        answer(resp, told)
+
+
+def _leg_json(priced: PricedLeg) -> dict[str, Any]:
+    leg, charge = priced.leg, priced.charge
+    return {
+        "account": leg.account_code,
+        "role": leg.role,
+        "currency": leg.currency,
+        "tariff": leg.tariff,
+        "tariff_version_id": leg.tariff_version_id,
+        "prefix": leg.prefix,
+        "funds": amount(priced.funds_ticks, leg.currency),
+        "reach_s": priced.reach_ms // 1000,
+        "duration_s": charge.duration_ms / 1000,
+        "billed_s": charge.billed_s,
+        "net": amount(charge.net_ticks, leg.currency),
+        "tax": amount(charge.tax_ticks, leg.currency),
+        "total": amount(charge.total_ticks, leg.currency),
+        "lines": lines_json(charge.lines, leg.currency),
+    }
+
+
+def lines_json(lines: Iterable[ChargeLine], currency: str) -> list[dict[str, Any]]:
+    """The explanation of a charge; its exact amounts add up to the total."""
+    return [
+        {"kind": line.kind, "text": line.text, "from_s": line.from_s, "to_s": line.to_s,
+         "amount": exact_amount(line.exact_num, line.exact_den, currency)}
+        for line in lines
+    ]  # fmt: skip
+
+
+def exact_amount(numerator: int, denominator: int, currency: str) -> str:
+    """An exact ratio of ticks in major units; one that has no end is cut at 12 decimals and says so with …"""
+    decimals = 12
+    units, rest = divmod(abs(numerator) * 10**decimals, denominator * 10 ** tick_decimals(currency))
+    whole, fraction = divmod(units, 10**decimals)
+    text = f"{'-' if numerator < 0 else ''}{whole}.{fraction:0{decimals}d}"
+    return text + "…" if rest else text.rstrip("0").rstrip(".")

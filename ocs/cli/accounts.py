@@ -1,0 +1,272 @@
+"""`ocs account`: open, show, list, top up, adjust, block, limits, allowances."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import click
+
+from ocs.cli.client import Client, part
+from ocs.cli.command import Session, leaf
+from ocs.cli.output import fields, moment, say, span, table
+from ocs.errors import CallerError, OutsideError
+
+
+@click.group()
+def group() -> None:
+    """Accounts: where money stands.
+
+    A customer or reseller pays us, a supplier is paid. A prepaid account has credit limit 0.
+    """
+
+
+KINDS = click.Choice(["customer", "reseller", "partner", "supplier", "revenue", "cost", "tax", "cash"])
+LIMITS = (
+    click.option("--tariff", help="Tariff that prices this account's calls."),
+    click.option("--credit-limit", metavar="AMOUNT", help="How far below zero it may go."),
+    click.option("--max-calls", metavar="N", help="Concurrent calls."),
+    click.option("--max-calls-per-s", metavar="N", help="Call attempts a second."),
+    click.option("--max-call-s", metavar="S", help="Longest call."),
+    click.option("--daily-limit", metavar="AMOUNT", help="Most that is spent in a day of its time zone."),
+)
+
+
+def _limits(command: Any) -> Any:
+    for option in reversed(LIMITS):
+        command = option(command)
+    return command
+
+
+def _wanted(options: dict[str, str | None]) -> dict[str, Any]:
+    """Options that were given; "none" means no limit."""
+    wanted: dict[str, Any] = {}
+    for name, text in options.items():
+        if text is None:
+            continue
+        if text == "none":
+            wanted[name] = None
+        elif name.startswith("max_"):
+            if not text.isascii() or not text.isdigit():
+                raise CallerError(f"--{name.replace('_', '-')} must be a whole number or none")
+            wanted[name] = int(text)
+        else:
+            wanted[name] = text
+    return wanted
+
+
+@leaf(
+    group, "create",
+    "ocs account create alice --currency EUR --tariff retail",
+    "ocs account create acme --kind reseller --currency EUR --tariff wholesale --credit-limit 500",
+    "ocs account create bob --currency EUR --tariff retail --parent acme --max-calls 2",
+)  # fmt: skip
+@click.argument("code")
+@click.option("--currency", required=True, help="ISO 4217 code, as in EUR.")
+@click.option("--kind", type=KINDS, default="customer", show_default=True)
+@click.option("--name", default="", help="Name of the person or organisation.")
+@click.option("--parent", metavar="CODE", help="The reseller above, who pays too.")
+@click.option("--timezone", default="UTC", show_default=True, help="Zone of its days.")
+@_limits
+def create(session: Session, code: str, **options: str | None) -> None:
+    """Open an account.
+
+    Limits take a number, or "none" for no limit.
+    """
+    with session.client() as client:
+        _show(session, client.post("/v1/accounts", {"code": code, **_wanted(options)}))
+
+
+@leaf(group, "show", "ocs account show alice", "ocs account show alice --json | jq -r .available")
+@click.argument("code")
+def show(session: Session, code: str) -> None:
+    """Balance, what is held, limits and allowances of one account."""
+    with session.client() as client:
+        _show(session, client.get(f"/v1/accounts/{part(code)}"))
+
+
+@leaf(group, "list", "ocs account list", "ocs account list --parent acme --status blocked")
+@click.option("--kind", type=KINDS)
+@click.option("--status", type=click.Choice(["active", "blocked"]))
+@click.option("--parent", metavar="CODE", help="Only accounts below this one.")
+@click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True)
+def list_(session: Session, kind: str | None, status: str | None, parent: str | None, limit: int) -> None:
+    """Accounts by code."""
+    accounts: list[dict[str, Any]] = []
+    with session.client() as client:
+        while len(accounts) < limit:
+            size = min(1_000, limit - len(accounts))
+            after = accounts[-1]["code"] if accounts else None
+            query = {"kind": kind, "status": status, "parent": parent, "after": after, "limit": size}
+            page = client.get("/v1/accounts", **query)["accounts"]
+            accounts += page
+            if len(page) < size:
+                break
+    columns = ["account", "kind", "status", "parent", "tariff", ">balance",
+               ">held", ">available", "", ">calls"]  # fmt: skip
+    names = (
+        "code",
+        "kind",
+        "status",
+        "parent",
+        "tariff",
+        "balance",
+        "held",
+        "available",
+        "currency",
+        "open_calls",
+    )
+    session.show(
+        accounts,
+        lambda: table(columns, [[a[name] for name in names] for a in accounts], empty="no accounts"),
+    )
+
+
+@leaf(group, "top-up", "ocs account top-up alice 10", "ocs account top-up alice 25.50 --key invoice-4711")
+@click.argument("code")
+@click.argument("amount")
+@click.option("--memo", default="", help="Why, for the journal.")
+@click.option("--key", help="Idempotency key: repeating the command with it moves nothing twice.")
+def top_up(session: Session, code: str, amount: str, memo: str, key: str | None) -> None:
+    """Add money. Calls that run out of it go on."""
+    _move(session, code, "top-ups", {"amount": amount, "memo": memo}, key)
+
+
+@leaf(
+    group, "adjust",
+    "ocs account adjust alice --memo 'ticket 88: dropped calls' -- 1.20",
+    "ocs account adjust alice --memo 'duplicate top-up' -- -10",
+)  # fmt: skip
+@click.argument("code")
+@click.argument("amount")
+@click.option("--memo", required=True, help="Why, for the journal.")
+@click.option("--key", help="Idempotency key: repeating the command with it moves nothing twice.")
+def adjust(session: Session, code: str, amount: str, memo: str, key: str | None) -> None:
+    """Add money, or take it away (write -- before a negative amount). Never below the credit limit."""
+    _move(session, code, "adjustments", {"amount": amount, "memo": memo}, key)
+
+
+@leaf(group, "block", "ocs account block alice")
+@click.argument("code")
+def block(session: Session, code: str) -> None:
+    """No new calls and no extensions; running calls end when what they hold is used."""
+    _change(session, code, {"status": "blocked"})
+
+
+@leaf(group, "unblock", "ocs account unblock alice")
+@click.argument("code")
+def unblock(session: Session, code: str) -> None:
+    """Let it call again."""
+    _change(session, code, {"status": "active"})
+
+
+@leaf(
+    group,
+    "limits",
+    "ocs account limits alice --max-calls 2 --daily-limit 20",
+    "ocs account limits alice --daily-limit none",
+)
+@click.argument("code")
+@_limits
+def limits(session: Session, code: str, **options: str | None) -> None:
+    """Change tariff and limits; "none" takes a limit away. Without options: show the account."""
+    wanted = _wanted(options)
+    if wanted:
+        _change(session, code, wanted)
+    else:
+        with session.client() as client:
+            _show(session, client.get(f"/v1/accounts/{part(code)}"))
+
+
+@leaf(
+    group, "allowance",
+    "ocs account allowance alice --minutes 100 --prefix 49 --prefix 43 --expires 2026-12-31",
+    "ocs account allowance alice --minutes 30 --name welcome",
+)  # fmt: skip
+@click.argument("code")
+@click.option("--minutes", type=click.IntRange(1), required=True, help="Included minutes.")
+@click.option("--name", default="bundle", show_default=True)
+@click.option("--prefix", "prefixes", multiple=True, help="Only destinations that begin so (repeat).")
+@click.option("--priority", type=int, default=0, show_default=True, help="Lower goes first.")
+@click.option(
+    "--increment", type=click.IntRange(1), default=1, show_default=True, help="Seconds drawn at a time."
+)
+@click.option("--expires", metavar="TIME", help="ISO 8601 date or time.")
+@click.option("--covers-connect-fee", is_flag=True)
+@click.option("--key", help="Idempotency key.")
+def allowance(
+    session: Session, code: str, minutes: int, name: str, prefixes: tuple[str, ...], priority: int,
+    increment: int, expires: str | None, covers_connect_fee: bool, key: str | None,
+) -> None:  # fmt: skip
+    """Give included minutes."""
+    body = {
+        "name": name, "seconds": minutes * 60, "prefixes": list(prefixes), "priority": priority,
+        "increment_s": increment, "expires_at": expires, "covers_connect_fee": covers_connect_fee,
+    }  # fmt: skip
+    _move(session, code, "allowances", body, key)
+
+
+def _change(session: Session, code: str, wanted: dict[str, Any]) -> None:
+    with session.client() as client:
+        _show(session, client.patch(f"/v1/accounts/{part(code)}", wanted))
+
+
+def _move(session: Session, code: str, what: str, body: dict[str, Any], key: str | None) -> None:
+    """One movement; when the answer is lost, say how to repeat it without moving twice."""
+    key = key or f"cli-{uuid.uuid4()}"
+    with session.client() as client:
+        try:
+            done = _post(client, f"/v1/accounts/{part(code)}/{what}", body, key)
+        except OutsideError as fault:
+            raise OutsideError(
+                fault.message,
+                hint=f"{fault.hint}. Repeating with --key {key} moves nothing twice".lstrip(". "),
+            ) from None
+    if session.as_json:
+        session.show(done, lambda: None)
+        return
+    _show(session, done["account"])
+
+
+def _post(client: Client, path: str, body: dict[str, Any], key: str) -> Any:
+    return client.post(path, body, key=key)
+
+
+def _show(session: Session, account: dict[str, Any]) -> None:
+    session.show(account, lambda: _print(account))
+
+
+def _print(a: dict[str, Any]) -> None:
+    money = a["currency"]
+    fields([
+        ("account", f"{a['code']}  ({a['kind']}, {a['status']})"),
+        ("name", a["name"] or None),
+        ("parent", a["parent"]),
+        ("tariff", a["tariff"]),
+        ("balance", f"{a['balance']} {money}"),
+        ("held", f"{a['held']} {money}  ({a['open_calls']} calls up)"),
+        ("credit limit", "none" if a["credit_limit"] is None else f"{a['credit_limit']} {money}"),
+        ("available", "no limit" if a["available"] is None else f"{a['available']} {money}"),
+        ("most calls", a["max_calls"]),
+        ("calls a second", a["max_calls_per_s"]),
+        ("longest call", span(a["max_call_s"])),
+        ("daily limit", a["daily_limit"] and f"{a['daily_limit']} {money}, spent today {a['spent_today']}"),
+        ("time zone", a["timezone"]),
+        ("opened", moment(a["created_at"])),
+    ])  # fmt: skip
+    if a["allowances"]:
+        say("")
+        columns = [
+            "allowance",
+            ">left",
+            ">held",
+            ">of",
+            "to",
+            "expires",
+        ]
+        table(columns, [
+            [b["name"], span(b["remaining_s"]), span(b["held_s"]), span(b["granted_s"]),
+             ", ".join(b["prefixes"][:6]) + (" …" if len(b["prefixes"]) > 6 else "") or "anywhere",
+             moment(b["expires_at"])]
+            for b in a["allowances"]
+        ])  # fmt: skip

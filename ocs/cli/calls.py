@@ -1,0 +1,64 @@
+"""`ocs call`: which calls are up, what is known of one, and ending it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ocs.cli.client import part
+from ocs.cli.command import Session, leaf
+from ocs.cli.output import fields, moment, say, span, table
+
+
+@click.group()
+def group() -> None:
+    """Calls that are up."""
+
+
+@leaf(group, "list", "ocs call list", "ocs call list --account alice", "watch -n 1 ocs call list")
+@click.option("--account", metavar="CODE", help="Only calls that this account pays for.")
+@click.option("--switch", metavar="NAME", help="Only calls on this switch.")
+@click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True)
+def list_(session: Session, account: str | None, switch: str | None, limit: int) -> None:
+    """Calls that are not over, oldest first."""
+    with session.client() as client:
+        calls = client.get("/v1/calls", account=account, switch=switch, limit=limit)["calls"]
+    columns = ["call", "state", "account", "from", "to", "switch",
+               "offered", "answered", ">granted"]  # fmt: skip
+    rows = [
+        [c["call_id"], c["state"], c["account"], c["origin"], c["destination"], c["switch"],
+         moment(c["offered_at"]), moment(c["answered_at"]), span(c["granted_ms"] / 1000)]
+        for c in calls
+    ]  # fmt: skip
+    session.show(calls, lambda: table(columns, rows, empty="no calls are up"))
+
+
+@leaf(group, "show", "ocs call show 0197c2a4-…")
+@click.argument("call_id")
+def show(session: Session, call_id: str) -> None:
+    """Everything that is known of one call, open or closed."""
+    with session.client() as client:
+        call = client.get(f"/v1/calls/{part(call_id)}")
+    session.show(
+        call, lambda: fields([(name.replace("_", " "), _plain(value)) for name, value in call.items()])
+    )
+
+
+@leaf(group, "kill", "ocs call kill 0197c2a4-…")
+@click.argument("call_id")
+def kill(session: Session, call_id: str) -> None:
+    """Ask the switch to end a call. It is charged for the time it was up."""
+    with session.client() as client:
+        done = client.post(f"/v1/calls/{part(call_id)}/kill", {})
+    session.show(done, lambda: say(f"ordered; its record follows: ocs cdr list --call {call_id}"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return "\n".join(
+            f"{name}: {_plain(inner)}" for name, inner in value.items() if inner not in (None, "", [])
+        )
+    if isinstance(value, list):
+        return "\n".join(str(_plain(inner)) for inner in value) or None
+    return value
