@@ -157,7 +157,7 @@ class RowShape:
             default: Any = column.default
             if default is not None:
                 # default=list reaches us as a callable that takes SQLAlchemy's context
-                self._defaults[column.name] = [] if default.is_callable else default.arg
+                self._defaults[str(column.name)] = [] if default.is_callable else default.arg
 
     def encode(self, row: Mapping[str, Any]) -> bytes:
         """One row as JSON. Raises ValueError for a column that the table does not have."""

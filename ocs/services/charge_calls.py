@@ -84,7 +84,7 @@ class ChargeCalls:
                 gevent.spawn(self._late_cdr, switch, channel, event)
                 return
             else:
-                self._log.debug("call_unknown", switch=switch, channel=channel, event=type(event).__name__)
+                self._log.debug("call_unknown", switch=switch, channel=channel, kind=type(event).__name__)
                 return
         self._post(call, event)
 
@@ -106,6 +106,11 @@ class ChargeCalls:
             return False
         self._post(call, KillRequested(self.desk.clock.now_ms(), by))
         return True
+
+    @property
+    def idle(self) -> bool:
+        """No mailbox has anything left to do."""
+        return not any(call.running for call in self.calls)
 
     def resume(self, session: Session) -> None:
         """Take in an open call that another life of this daemon left behind."""
@@ -148,7 +153,7 @@ class ChargeCalls:
                     self._handle(call, event)
                 except Exception:
                     # A fault of ours in one event must not stop the call's later ones (its end above all).
-                    self._log.exception("event_failed", call=call.session.call_id, event=type(event).__name__)
+                    self._log.exception("event_failed", call=call.session.call_id, kind=type(event).__name__)
                     self.desk.observer.bad_input("calls", "event_failed")
         finally:
             call.running = False
@@ -164,7 +169,7 @@ class ChargeCalls:
                     "event_unexpected",
                     call=call.session.call_id,
                     state=call.session.state.value,
-                    event=type(event).__name__,
+                    kind=type(event).__name__,
                 )
                 self.desk.observer.bad_input("calls", "unexpected_event")
                 return

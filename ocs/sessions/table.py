@@ -293,6 +293,8 @@ def cut_due(s: Session, event: CutDue, now: Now) -> Reaction:
 
 
 def _why(s: Session) -> str:
+    if s.retry_at_ms is not None:
+        return Refusal.UNAVAILABLE.value
     return "longest_call" if s.granted_ms >= s.longest_ms else Refusal.INSUFFICIENT_FUNDS.value
 
 

@@ -1,0 +1,142 @@
+"""What would this call cost, how long may it last, and why? A call that never happens, priced as one that does.
+
+Number plan, legs, prices and the ledger's decision are the very ones that calls meet; nothing is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ocs.errors import NotFound
+from ocs.ledger.model import Granted, Hold, PayingLeg, Refused
+from ocs.rating.model import Allowance, Charge
+from ocs.refusals import Refusal
+from ocs.services.desk import BoundPricer, Tariffs
+from ocs.services.directory import Directory
+from ocs.services.price_legs import bind_legs
+from ocs.sessions.session import Leg
+
+
+class Rehearsed(Protocol):
+    """What the ledger would answer, and what it looked at (`db.rehearse.Rehearsal`)."""
+
+    @property
+    def outcome(self) -> Granted | Refused:
+        """Its answer."""
+        ...
+
+    @property
+    def funds(self) -> Mapping[int, int | None]:
+        """Available ticks by account; None: no limit."""
+        ...
+
+    @property
+    def allowances(self) -> Mapping[int, tuple[Allowance, ...]]:
+        """Included units by account."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PricedLeg:
+    """One payer's view of a call that did not happen."""
+
+    leg: Leg
+    funds_ticks: int | None
+    """What the account may still spend; None: no limit."""
+    reach_ms: int
+    """How long that lasts."""
+    charge: Charge
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """Whether the call would be let through, for how long at most, and what `duration_ms` of it costs."""
+
+    refusal: Refusal | None
+    refused_account: str | None
+    destination: str
+    reach_ms: int
+    legs: tuple[PricedLeg, ...]
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """Everything that pricing a call needs that never happens."""
+
+    tariffs: Tariffs
+    directory: Directory
+    normalise: Callable[[str], str | None]
+    rehearse: Callable[[Hold], Rehearsed]
+    longest_ms: int
+    floor_ms: int
+
+    def __call__(
+        self,
+        account: str,
+        destination: str,
+        *,
+        origin: str,
+        at_ms: int,
+        duration_ms: int | None,
+        funds_ticks: int | None,
+    ) -> Simulation:
+        """Price a call answered at `at_ms`. duration None: as long as it may last; funds None: what there is.
+
+        Raises NotFound if there is no such account.
+        """
+        payer = self.directory.find(account)
+        if payer is None:
+            raise NotFound(f"there is no account {account}", hint="ocs account list")
+        number = self.normalise(destination)
+        if number is None:
+            return Simulation(Refusal.BAD_NUMBER, account, destination, 0, ())
+        bound = bind_legs(self.tariffs, payer, None, number, origin, at_ms)
+        codes = {view.account_id: view.code for view in payer.chain}
+        if bound.refused is not None:
+            refused = bound.refused
+            return Simulation(refused.reason, codes.get(refused.account_id or 0), number, 0, ())
+        longest_ms = min([self.longest_ms, *(v.max_call_s * 1000 for v in payer.chain if v.max_call_s)])
+        rehearsed = self.rehearse(
+            Hold(
+                key=f"rehearsal:{account}:{number}:{at_ms}",
+                call_id="rehearsal",
+                legs=tuple(
+                    PayingLeg(leg.leg_no, leg.account_id, price)
+                    for leg, price in zip(bound.legs, bound.pricers, strict=True)
+                ),
+                total_ms=longest_ms,
+                floor_ms=min(self.floor_ms, longest_ms),
+                at_ms=at_ms,
+            )
+        )
+        reaches = []
+        for leg, price in zip(bound.legs, bound.pricers, strict=True):
+            funds = rehearsed.funds[leg.account_id] if funds_ticks is None else funds_ticks
+            units = rehearsed.allowances[leg.account_id]
+            reaches.append(_reach(price, funds, longest_ms, units))
+        refusal, refused_account, reach_ms = None, None, min(reaches)
+        if funds_ticks is None:
+            match rehearsed.outcome:
+                case Refused(reason, account_id):
+                    refusal, refused_account, reach_ms = reason, codes.get(account_id or 0), 0
+                case Granted(granted_ms):
+                    reach_ms = min(granted_ms, longest_ms)
+        elif reach_ms < min(self.floor_ms, longest_ms):
+            refusal, refused_account = Refusal.INSUFFICIENT_FUNDS, account
+        lasts_ms = reach_ms if duration_ms is None else duration_ms
+        legs = tuple(
+            PricedLeg(
+                leg,
+                rehearsed.funds[leg.account_id] if funds_ticks is None else funds_ticks,
+                reach,
+                price.charge(lasts_ms, rehearsed.allowances[leg.account_id]),
+            )
+            for leg, price, reach in zip(bound.legs, bound.pricers, reaches, strict=True)
+        )
+        return Simulation(refusal, refused_account, number, reach_ms, legs)
+
+
+def _reach(price: BoundPricer, funds: int | None, longest_ms: int, units: tuple[Allowance, ...]) -> int:
+    return longest_ms if funds is None else price.reach(max(0, funds), longest_ms, units)
