@@ -8,10 +8,11 @@ import falcon
 from pydantic import Field
 
 from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant, read_json
-from ocs.api.services import AccountView, AllowanceView, NewAccount, NewAllowance, Services
+from ocs.api.services import Services
 from ocs.errors import CallerError, Conflict
 from ocs.ledger.model import Outcome, Posted, Refused
 from ocs.money import check_currency, parse_amount
+from ocs.services.manage_accounts import AccountView, AllowanceView, NewAccount, NewAllowance
 
 MAX_PAGE = 1_000
 Kind = Literal["customer", "reseller", "partner", "supplier", "revenue", "cost", "tax", "cash"]
@@ -45,7 +46,10 @@ class Opening(Limits):
 class Change(Limits):
     """PATCH /v1/accounts/{code}: only what is named changes."""
 
-    status: Literal["active", "blocked"] | None = None
+    name: str = Field(default="", max_length=200)
+    parent: str | None = Name
+    timezone: str = Field(default="UTC", max_length=64)
+    status: Literal["active", "blocked"] = "active"
 
 
 class Movement(Body):
@@ -173,8 +177,6 @@ class AccountItem:
         for name in ("credit_limit", "daily_limit"):
             if name in changes:
                 changes[f"{name}_ticks"] = _limit(changes.pop(name), currency, name)
-        if "status" in changes and changes["status"] is None:
-            raise CallerError("status cannot be null")
         if not changes:
             raise CallerError("nothing to change")
         answer(resp, account_json(self._services.accounts.change(code, changes)))
@@ -198,7 +200,12 @@ class Movements:
         if ticks == 0:
             raise CallerError("an adjustment of zero changes nothing")
         outcome = self._services.accounts.post(
-            code, self._kind, ticks, key=key, memo=wanted.memo, actor=actor_of(req)
+            code,
+            self._kind,
+            ticks,
+            key=f"{self._kind}:{account.account_id}:{key}",
+            memo=wanted.memo,
+            actor=actor_of(req),
         )
         _answer_posted(resp, self._services, code, outcome)
 
@@ -218,6 +225,7 @@ class Allowances:
         ):
             raise CallerError("prefixes are E.164 digits without +")
         expires_at_ms = parse_instant(wanted.expires_at, "expires_at") if wanted.expires_at else None
+        account = self._services.accounts.find(code)
         outcome = self._services.accounts.add_allowance(
             code,
             NewAllowance(
@@ -229,7 +237,7 @@ class Allowances:
                 expires_at_ms=expires_at_ms,
                 covers_connect_fee=wanted.covers_connect_fee,
             ),
-            key=key,
+            key=f"allowance:{account.account_id}:{key}",
             actor=actor_of(req),
         )
         _answer_posted(resp, self._services, code, outcome)

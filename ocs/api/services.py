@@ -11,125 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ocs.ledger.model import Outcome
 from ocs.rating.book import TariffBook
+from ocs.services.manage_accounts import ManageAccounts
 from ocs.services.manage_tariffs import TariffStore
 from ocs.services.simulate import Simulator
 
 Row = Mapping[str, Any]
 """One stored row by column name (`db.tables`), with `account` codes instead of ids."""
-
-
-# --- accounts -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class AllowanceView:
-    """Included units of an account (seconds)."""
-
-    allowance_id: int
-    name: str
-    granted: int
-    remaining: int
-    held: int
-    priority: int
-    prefixes: tuple[str, ...]
-    valid_from_ms: int
-    expires_at_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class AccountView:
-    """An account as people see it. `spent_ticks` is today's, by the account's own zone."""
-
-    account_id: int
-    code: str
-    name: str
-    kind: str
-    currency: str
-    parent: str | None
-    tariff: str | None
-    balance_ticks: int
-    held_ticks: int
-    credit_limit_ticks: int | None
-    status: str
-    open_calls: int
-    max_calls: int | None
-    max_calls_per_s: int | None
-    max_call_s: int | None
-    daily_limit_ticks: int | None
-    spent_ticks: int
-    timezone: str
-    created_at_ms: int
-    allowances: tuple[AllowanceView, ...] = ()
-
-    @property
-    def available_ticks(self) -> int | None:
-        """Balance minus what is held plus the credit limit; None: no limit."""
-        if self.credit_limit_ticks is None:
-            return None
-        return self.balance_ticks - self.held_ticks + self.credit_limit_ticks
-
-
-@dataclass(frozen=True, slots=True)
-class NewAccount:
-    """What it takes to open an account."""
-
-    code: str
-    currency: str
-    kind: str = "customer"
-    name: str = ""
-    parent: str | None = None
-    tariff: str | None = None
-    credit_limit_ticks: int | None = 0
-    max_calls: int | None = None
-    max_calls_per_s: int | None = None
-    max_call_s: int | None = None
-    daily_limit_ticks: int | None = None
-    timezone: str = "UTC"
-
-
-@dataclass(frozen=True, slots=True)
-class NewAllowance:
-    """Included seconds to give."""
-
-    name: str
-    units: int
-    priority: int = 0
-    prefixes: tuple[str, ...] = ()
-    increment_s: int = 1
-    expires_at_ms: int | None = None
-    covers_connect_fee: bool = False
-
-
-class Accounts(Protocol):
-    """Accounts and what moves money on them."""
-
-    def create(self, new: NewAccount) -> AccountView:
-        """Open an account. Conflict if the code is in use."""
-        ...
-
-    def find(self, code: str) -> AccountView:
-        """One account with its allowances. NotFound."""
-        ...
-
-    def list(
-        self, *, kind: str | None, status: str | None, parent: str | None, after: str, limit: int
-    ) -> Sequence[AccountView]:
-        """Accounts by code, those after `after`; without allowances."""
-        ...
-
-    def change(self, code: str, changes: Mapping[str, Any]) -> AccountView:
-        """Set status, tariff, limits … (names of `NewAccount`, and status). NotFound."""
-        ...
-
-    def post(self, code: str, kind: str, ticks: int, *, key: str, memo: str, actor: str) -> Outcome:
-        """Top up (kind top_up, ticks > 0) or adjust (kind adjust, either way). Posted or Refused."""
-        ...
-
-    def add_allowance(self, code: str, new: NewAllowance, *, key: str, actor: str) -> Outcome:
-        """Give included units. Posted or Refused."""
-        ...
 
 
 # --- calls, records, switches -------------------------------------------------------------------
@@ -217,7 +105,7 @@ class Readiness:
 class Services:
     """Everything that the API can do."""
 
-    accounts: Accounts
+    accounts: ManageAccounts
     tariffs: TariffStore
     book: TariffBook
     simulate: Simulator

@@ -56,3 +56,11 @@ def show(file: Path | None) -> None:
     from ocs.runtime import config_file
 
     click.echo(config_file.render(config_file.load(config_file.find_file(file))), nl=False)
+
+
+@group.command("example", epilog=examples("ocs config example > ocs.toml"))
+def example() -> None:
+    """A settings file with every key, its documentation and its default."""
+    from ocs.runtime.config_example import example as text
+
+    click.echo(text(), nl=False)

@@ -154,10 +154,11 @@ def _line(key: str, value: object) -> str:
         return f"# {key} is not set"
     if isinstance(value, str) and key == "url":
         value = _mask_url(value)
-    return f"{key} = {_toml(value)}"
+    return f"{key} = {toml_value(value)}"
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
+    """A value as TOML writes it; secrets masked."""
     match value:
         case bool():
             return str(value).lower()
@@ -166,9 +167,9 @@ def _toml(value: object) -> str:
         case SecretStr():
             return f'"{MASK}"'
         case dict():
-            return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+            return "{ " + ", ".join(f"{toml_value(k)} = {toml_value(v)}" for k, v in value.items()) + " }"
         case tuple():
-            return "[" + ", ".join(_toml(item) for item in value) + "]"
+            return "[" + ", ".join(toml_value(item) for item in value) + "]"
         case _:
             text = str(value).replace("\\", "\\\\").replace('"', '\\"')
             return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in text) + '"'
