@@ -16,7 +16,11 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from ocs.errors import OutsideError
 
 IDLE_TRANSACTION_TIMEOUT_MS: Final = 15_000
 """A daemon that stops in mid transaction (SIGSTOP, a lost host) holds row locks no longer than this."""
@@ -93,9 +97,10 @@ def _sqlite_engine(url: URL, busy_timeout_ms: int) -> Engine:
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that will write; it is committed at the end of the block, rolled back by an exception.
 
-    On SQLite it takes the write lock first, waiting for its turn up to the busy timeout.
+    On SQLite it takes the write lock first, waiting for its turn up to the busy timeout. Raises OutsideError
+    if the database is away.
     """
-    with engine.connect() as connection:
+    with _named_faults(), engine.connect() as connection:
         marked = connection.execution_options(ocs_writing=True)
         with marked.begin():
             yield marked
@@ -103,6 +108,14 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads."""
-    with engine.connect() as connection, connection.begin():
+    """A transaction that only reads. Raises OutsideError if the database is away."""
+    with _named_faults(), engine.connect() as connection, connection.begin():
         yield connection
+
+
+@contextmanager
+def _named_faults() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as fault:
+        raise OutsideError(f"the database did not answer: {fault}", hint="check that it runs") from fault

@@ -296,4 +296,5 @@ switch_cdrs = Table(
     Column("at_ms", Big, nullable=False),
     Column("applied", Boolean, nullable=False, default=False),
     Column("body", JSON, nullable=False),
+    Index(None, "switch", "channel"),
 )

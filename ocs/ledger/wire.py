@@ -46,7 +46,7 @@ def load_outcome(kept: Mapping[str, Any]) -> Outcome:
     if "settled" in kept:
         return Settled(tuple(_load_leg(leg) for leg in kept["settled"]))
     if "posted" in kept:
-        return Posted(kept["posted"], {account: balance for account, balance in kept["balances"]})
+        return Posted(kept["posted"], dict(kept["balances"]))
     return Saved()
 
 

@@ -1,0 +1,247 @@
+"""Who are the accounts? Opening, finding and changing them; balances only the committer changes."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from db.engine import reading, writing
+from db.tables import accounts, allowances, parties
+from ocs.errors import Conflict, NotFound
+from ocs.ledger.model import AccountKind
+from ocs.services.directory import PayerView
+from ocs.services.manage_accounts import AccountView, AllowanceView, NewAccount
+from ocs.sessions.session import Role
+
+_above = accounts.alias("above")
+_ROLES = {
+    AccountKind.CUSTOMER: Role.CUSTOMER,
+    AccountKind.RESELLER: Role.RESELLER,
+    AccountKind.PARTNER: Role.PARTNER,
+    AccountKind.SUPPLIER: Role.SUPPLIER,
+}
+
+
+class AccountRepository:
+    """Accounts on one engine. Every method raises OutsideError when the database is away."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._house: dict[str, int] = {}
+
+    # --- for operators (`ocs.services.manage_accounts.AccountStore`) --------------------------------
+
+    def add(self, new: NewAccount, created_at_ms: int) -> None:
+        """Write the account, with a party if it has a name. Conflict: code in use. NotFound: parent."""
+        with writing(self._engine) as connection:
+            row = {
+                "code": new.code,
+                "party_id": _new_party(connection, new.name, created_at_ms) if new.name else None,
+                "kind": new.kind,
+                "currency": new.currency,
+                "parent_id": None if new.parent is None else _id_of(connection, new.parent),
+                "tariff": new.tariff,
+                "credit_limit_ticks": new.credit_limit_ticks,
+                "max_calls": new.max_calls,
+                "max_calls_per_s": new.max_calls_per_s,
+                "max_call_s": new.max_call_s,
+                "daily_limit_ticks": new.daily_limit_ticks,
+                "timezone": new.timezone,
+                "created_at_ms": created_at_ms,
+            }
+            try:
+                connection.execute(insert(accounts).values(row))
+            except IntegrityError as fault:
+                raise Conflict(f"account {new.code!r} exists", hint="choose another code") from fault
+
+    def find(self, code: str) -> AccountView | None:
+        """One account with its allowances."""
+        with reading(self._engine) as connection:
+            row = connection.execute(_views().where(accounts.c.code == code)).first()
+            if row is None:
+                return None
+            given = connection.execute(
+                select(allowances)
+                .where(allowances.c.account_id == row.account_id)
+                .order_by(allowances.c.allowance_id)
+            )
+            return _view(row, tuple(_allowance_view(allowance) for allowance in given))
+
+    def list(
+        self, *, kind: str | None, status: str | None, parent: str | None, after: str, limit: int
+    ) -> Sequence[AccountView]:
+        """Accounts by code, those after `after`; without allowances."""
+        query = _views().where(accounts.c.code > after).order_by(accounts.c.code).limit(limit)
+        for column, wanted in ((accounts.c.kind, kind), (accounts.c.status, status), (_above.c.code, parent)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        with reading(self._engine) as connection:
+            return [_view(row) for row in connection.execute(query)]
+
+    def change(self, code: str, changes: Mapping[str, Any]) -> None:
+        """Set terms by their names in `NewAccount`, and status. NotFound: the account or its new parent.
+
+        Conflict: the new credit limit would not cover what the account owes and holds.
+        """
+        columns = {name: value for name, value in changes.items() if name not in ("name", "parent")}
+        with writing(self._engine) as connection:
+            account_id = _id_of(connection, code)
+            if "parent" in changes:
+                parent = changes["parent"]
+                columns["parent_id"] = None if parent is None else _id_of(connection, parent)
+            if "name" in changes:
+                _rename(connection, account_id, changes["name"])
+            if columns:
+                statement = update(accounts).where(accounts.c.account_id == account_id).values(columns)
+                limit = columns.get("credit_limit_ticks")
+                if limit is not None:
+                    statement = statement.where(accounts.c.balance_ticks - accounts.c.held_ticks + limit >= 0)
+                if connection.execute(statement).rowcount == 0:
+                    raise Conflict(
+                        f"{code} owes or holds more than this credit limit",
+                        hint="block the account instead, or wait for its calls to end",
+                    )
+
+    def house_account(self, kind: AccountKind, currency: str) -> int:
+        """account_id of `house:KIND:CURRENCY`, made when it is first asked for."""
+        return self._house_account(f"house:{kind.value}:{currency}", kind, currency)
+
+    def _house_account(self, code: str, kind: AccountKind, currency: str) -> int:
+        known = self._house.get(code)
+        if known is None:
+            with writing(self._engine) as connection:
+                connection.execute(
+                    text(
+                        "INSERT INTO accounts (code, kind, currency, credit_limit_ticks, balance_ticks, "
+                        "held_ticks, status, open_calls, timezone, spent_day, spent_ticks, created_at_ms) "
+                        "VALUES (:code, :kind, :currency, NULL, 0, 0, 'active', 0, 'UTC', 0, 0, 0) "
+                        "ON CONFLICT (code) DO NOTHING"
+                    ),
+                    {"code": code, "kind": kind.value, "currency": currency},
+                )
+                known = self._house[code] = _id_of(connection, code)
+        return known
+
+    # --- for charging (`ocs.services.directory.Directory`) ------------------------------------------
+
+    def payer(self, code: str) -> PayerView | None:
+        """The account behind a code and every reseller above it, with the house accounts they pay into.
+
+        What a reseller's customers pay is the reseller's turnover, not ours: it is gathered in a revenue
+        account of its own, `house:revenue:CURRENCY:ID`. A supplier is paid by `house:cost:CURRENCY`.
+        """
+        chain: builtins.list[Row[Any]] = []
+        with reading(self._engine) as connection:
+            row = connection.execute(select(accounts).where(accounts.c.code == code)).first()
+            while row is not None and row.account_id not in [below.account_id for below in chain]:
+                chain.append(row)
+                row = connection.execute(
+                    select(accounts).where(accounts.c.account_id == row.parent_id)
+                ).first()
+        view: PayerView | None = None
+        for row in reversed(chain):
+            view = self._payer_view(row, view)
+        return view
+
+    def _payer_view(self, row: Row[Any], parent: PayerView | None) -> PayerView:
+        kind, currency = AccountKind(row.kind), row.currency
+        role = _ROLES.get(kind)
+        if role is None:
+            raise Conflict(f"account {row.code} is the house's own; calls are not charged to it")
+        if role is Role.SUPPLIER:
+            payer, payee, tax = self.house_account(AccountKind.COST, currency), row.account_id, None
+        else:
+            code = f"house:revenue:{currency}" + (f":{parent.account_id}" if parent else "")
+            payer, payee = row.account_id, self._house_account(code, AccountKind.REVENUE, currency)
+            tax = self.house_account(AccountKind.TAX, currency)
+        return PayerView(
+            account_id=row.account_id,
+            code=row.code,
+            role=role,
+            currency=currency,
+            tariff=row.tariff,
+            payer_id=payer,
+            payee_id=payee,
+            tax_id=tax,
+            max_call_s=row.max_call_s,
+            max_calls_per_s=row.max_calls_per_s,
+            parent=parent,
+        )
+
+
+def _views() -> Select[Any]:
+    return (
+        select(accounts, parties.c.name, _above.c.code.label("parent"))
+        .outerjoin(parties, parties.c.party_id == accounts.c.party_id)
+        .outerjoin(_above, _above.c.account_id == accounts.c.parent_id)
+    )
+
+
+def _view(row: Row[Any], given: tuple[AllowanceView, ...] = ()) -> AccountView:
+    return AccountView(
+        account_id=row.account_id,
+        code=row.code,
+        name=row.name or "",
+        kind=row.kind,
+        currency=row.currency,
+        parent=row.parent,
+        tariff=row.tariff,
+        balance_ticks=row.balance_ticks,
+        held_ticks=row.held_ticks,
+        credit_limit_ticks=row.credit_limit_ticks,
+        status=row.status,
+        open_calls=row.open_calls,
+        max_calls=row.max_calls,
+        max_calls_per_s=row.max_calls_per_s,
+        max_call_s=row.max_call_s,
+        daily_limit_ticks=row.daily_limit_ticks,
+        spent_ticks=row.spent_ticks,
+        timezone=row.timezone,
+        created_at_ms=row.created_at_ms,
+        spent_day=row.spent_day,
+        allowances=given,
+    )
+
+
+def _allowance_view(row: Row[Any]) -> AllowanceView:
+    return AllowanceView(
+        allowance_id=row.allowance_id,
+        name=row.name,
+        granted=row.granted,
+        remaining=row.remaining,
+        held=row.held,
+        priority=row.priority,
+        prefixes=tuple(row.prefixes),
+        valid_from_ms=row.valid_from_ms,
+        expires_at_ms=row.expires_at_ms,
+    )
+
+
+def _id_of(connection: Connection, code: str) -> int:
+    account_id = connection.scalar(select(accounts.c.account_id).where(accounts.c.code == code))
+    if account_id is None:
+        raise NotFound(f"there is no account {code!r}")
+    return int(account_id)
+
+
+def _new_party(connection: Connection, name: str, created_at_ms: int) -> int:
+    made = connection.execute(insert(parties).values(name=name, created_at_ms=created_at_ms))
+    assert made.inserted_primary_key is not None
+    return int(made.inserted_primary_key[0])
+
+
+def _rename(connection: Connection, account_id: int, name: str) -> None:
+    row = connection.execute(
+        select(accounts.c.party_id, accounts.c.created_at_ms).where(accounts.c.account_id == account_id)
+    ).one()
+    if row.party_id is None:
+        party_id = _new_party(connection, name, row.created_at_ms)
+        connection.execute(
+            update(accounts).where(accounts.c.account_id == account_id).values(party_id=party_id)
+        )
+    else:
+        connection.execute(update(parties).where(parties.c.party_id == row.party_id).values(name=name))
