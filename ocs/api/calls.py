@@ -7,9 +7,12 @@ from typing import Any
 import falcon
 
 from ocs.api.accounts import actor_of
-from ocs.api.http import Query, answer, instant
+from ocs.api.http import Query, amount, answer, instant
+from ocs.api.rating import lines_json
 from ocs.api.services import Row, Services
 from ocs.errors import Conflict
+from ocs.ledger.wire import load_lines
+from ocs.sessions.session import Session, from_row
 
 
 def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Services) -> None:
@@ -19,12 +22,51 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/calls/{call_id}/kill", Kill(services))
 
 
-def call_json(row: Row) -> dict[str, Any]:
-    """A stored row as JSON: `…_at_ms` become `…_at` in ISO 8601."""
+def call_json(session: Session) -> dict[str, Any]:
+    """A call as JSON, from its session."""
+    return {
+        "call_id": session.call_id,
+        "state": session.state,
+        "mode": session.mode,
+        "account": session.legs[0].account_code if session.legs else None,
+        "origin": session.origin,
+        "destination": session.destination,
+        "switch": session.switch,
+        "channel": session.channel,
+        "live_channel": session.live_channel,
+        "offered_at": instant(session.offered_at_ms),
+        "ringing_at": instant(session.ringing_at_ms),
+        "answered_at": instant(session.answered_at_ms),
+        "paid_until": instant(session.paid_until_ms),
+        "ended_at": instant(session.ended_at_ms),
+        "granted_s": session.granted_ms / 1000,
+        "final": session.final,
+        "warned": session.warned,
+        "refusal": session.refusal,
+        "cause": session.cause or None,
+        "marks": list(session.marks),
+        "legs": [
+            {"leg_no": leg.leg_no, "role": leg.role, "account": leg.account_code, "currency": leg.currency,
+             "tariff": leg.tariff, "tariff_version_id": leg.tariff_version_id, "prefix": leg.prefix}
+            for leg in session.legs
+        ],
+    }  # fmt: skip
+
+
+def money_json(row: Row, currency: str) -> dict[str, Any]:
+    """A hold or a charge of one leg: ticks as amounts, times as ISO 8601, lines with their amounts."""
     told: dict[str, Any] = {}
     for name, value in row.items():
-        if name.endswith("_at_ms"):
+        if name == "ticks":
+            told["amount"] = amount(value, currency)
+        elif name.endswith("_ticks"):
+            told[name.removesuffix("_ticks")] = amount(value, currency)
+        elif name.endswith("at_ms"):
             told[name.removesuffix("_ms")] = instant(value)
+        elif name.endswith("_ms"):
+            told[f"{name.removesuffix('_ms')}_s"] = value / 1000
+        elif name == "lines":
+            told["lines"] = lines_json(load_lines(value), currency)
         else:
             told[name] = value
     return told
@@ -42,8 +84,8 @@ class CallList:
         account, switch = query.text("account"), query.text("switch")
         limit = query.number("limit", 1_000, low=1, high=100_000)
         query.done()
-        rows = self._services.calls.list(account=account, switch=switch, limit=limit)
-        answer(resp, {"calls": [call_json(row) for row in rows]})
+        sessions = self._services.calls.list(account=account, switch=switch, limit=limit)
+        answer(resp, {"calls": [call_json(session) for session in sessions]})
 
 
 class CallItem:
@@ -53,8 +95,13 @@ class CallItem:
         self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, call_id: str) -> None:
-        """One call, open or closed."""
-        answer(resp, call_json(self._services.calls.find(call_id)))
+        """One call, open or closed: its session, open holds and charges (reversed ones too)."""
+        row = self._services.calls.find(call_id)
+        told = call_json(from_row(row["snapshot"]))
+        currency = {leg["leg_no"]: leg["currency"] for leg in told["legs"]}
+        for name in ("holds", "charges"):
+            told[name] = [money_json(item, currency[item["leg_no"]]) for item in row[name]]
+        answer(resp, told)
 
 
 class Kill:

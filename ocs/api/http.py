@@ -7,10 +7,9 @@ caller's error (400, 404, 409, 411, 413) and never a fault of ours (500).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import falcon
 import orjson
@@ -35,7 +34,6 @@ class Body(BaseModel):
 
 
 B = TypeVar("B", bound=Body)
-T = TypeVar("T")
 
 
 def read_bytes(req: falcon.Request, limit: int) -> bytes:
@@ -152,8 +150,6 @@ def answer(resp: falcon.Response, value: object, status: int = 200) -> None:
 
 # --- errors -------------------------------------------------------------------------------------
 
-ErrorHandler = Callable[[falcon.Request, falcon.Response, Exception, Mapping[str, Any]], None]
-
 
 def add_error_handlers(app: falcon.App[falcon.Request, falcon.Response]) -> None:
     """Every way a request can fail, as {error, message, hint} with the status that fits."""
@@ -197,8 +193,3 @@ def _falcons(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPErro
 def _fault(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
     log.error("request_crashed", method=req.method, path=req.path, exc_info=error)
     _error(resp, 500, "a fault of ours; the daemon's log has the details")
-
-
-def not_here(what: str, name: str) -> NoReturn:
-    """The thing that a path names does not exist."""
-    raise NotFound(f"there is no {what} {name!r}")

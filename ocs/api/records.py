@@ -6,14 +6,15 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 import falcon
 import orjson
 
-from ocs.api.http import Query, amount, answer, instant, not_here, read_bytes
+from ocs.api.http import Query, amount, answer, instant, read_bytes
+from ocs.api.rating import lines_json
 from ocs.api.services import RecordFilter, Row, Services
 from ocs.errors import CallerError
+from ocs.ledger.wire import load_lines
 
 PAGE: Final = 1_000
 Position = tuple[int, str, int]
@@ -38,7 +39,7 @@ def record_json(row: Row) -> dict[str, Any]:
     for name in ("net", "tax", "shortfall", "held_peak"):
         told[name] = amount(row[f"{name}_ticks"], money)
     told["total"] = amount(row["net_ticks"] + row["tax_ticks"], money)
-    told["lines"] = row.get("lines", [])
+    told["lines"] = lines_json(load_lines(row.get("lines", [])), money)
     return told
 
 
@@ -100,22 +101,10 @@ class SwitchRecord:
         self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, switch: str) -> None:
-        """Take in one record: a JSON body, or a form with the JSON in `cdr` (mod_json_cdr's encode=true)."""
-        if not any(view.name == switch for view in self._services.switches()):
-            not_here("switch", switch)
+        """Take in one record, in any of mod_json_cdr's encodings. 503: it shall try again later."""
         body = read_bytes(req, self._services.max_body_bytes)
-        self._services.take_cdr(switch, _document(req, body))
+        self._services.take_cdr(switch, body, req.content_type or "")
         answer(resp, {"taken": True})
-
-
-def _document(req: falcon.Request, body: bytes) -> bytes:
-    if not (req.content_type or "").startswith("application/x-www-form-urlencoded"):
-        return body
-    try:
-        form = parse_qs(body.decode("ascii"), max_num_fields=10, strict_parsing=True, encoding="latin-1")
-        return form["cdr"][0].encode("latin-1")  # bytes as they were: a record need not be UTF-8
-    except (ValueError, KeyError):
-        raise CallerError("the form has no field cdr") from None
 
 
 def csv_lines(records: Iterable[dict[str, Any]]) -> Iterator[bytes]:

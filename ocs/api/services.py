@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from db.check import Finding
 from ocs.rating.book import TariffBook
 from ocs.services.manage_accounts import ManageAccounts
 from ocs.services.manage_tariffs import TariffStore
 from ocs.services.simulate import Simulator
+from ocs.sessions.session import Session
 
 Row = Mapping[str, Any]
 """One stored row by column name (`db.tables`), with `account` codes instead of ids."""
@@ -26,12 +28,12 @@ Row = Mapping[str, Any]
 class Calls(Protocol):
     """Calls that are not closed, in this daemon."""
 
-    def list(self, *, account: str | None, switch: str | None, limit: int) -> Sequence[Row]:
+    def list(self, *, account: str | None, switch: str | None, limit: int) -> Sequence[Session]:
         """Open calls, oldest first."""
         ...
 
     def find(self, call_id: str) -> Row:
-        """One call, open or closed, with its snapshot, holds and records. NotFound."""
+        """One call, open or closed: its row of `calls` with `holds` and `charges`. NotFound."""
         ...
 
     def kill(self, call_id: str, by: str) -> bool:
@@ -79,16 +81,6 @@ class SwitchView:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that breaks an invariant, or (ok) an invariant that holds over so many rows."""
-
-    invariant: str
-    ok: bool
-    rows: int
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Readiness:
     """May calls be sent here? Every part by name: ready or not, and why not."""
 
@@ -114,8 +106,8 @@ class Services:
     switches: Callable[[], Sequence[SwitchView]]
     check: Callable[[], Iterator[Finding]]
     """Run every invariant on the live database, one finding at a time."""
-    take_cdr: Callable[[str, bytes], None]
-    """(switch, JSON document): take in a switch's own call record. CallerError if it cannot be read."""
+    take_cdr: Callable[[str, bytes, str], object]
+    """(switch, body, content type): a switch's own call record. NotFound, or CallerError if unreadable."""
     ready: Callable[[], Readiness]
     render_metrics: Callable[[], bytes]
     now_ms: Callable[[], int]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import falcon
 
-from ocs.api.calls import call_json
-from ocs.api.http import answer
+from ocs.api.http import answer, instant
 from ocs.api.services import Services
 
 
@@ -23,11 +22,16 @@ class SwitchList:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Every link."""
         views = [
-            call_json({
-                "name": view.name, "kind": view.kind, "address": view.address, "up": view.up,
-                "since_at_ms": view.since_ms, "version": view.version, "open_calls": view.open_calls,
+            {
+                "name": view.name,
+                "kind": view.kind,
+                "address": view.address,
+                "up": view.up,
+                "since_at": instant(view.since_ms),
+                "version": view.version,
+                "open_calls": view.open_calls,
                 "detail": view.detail,
-            })
+            }
             for view in self._services.switches()
-        ]  # fmt: skip
+        ]
         answer(resp, {"switches": views})

@@ -28,7 +28,7 @@ def list_(session: Session, account: str | None, switch: str | None, limit: int)
                "offered", "answered", ">granted"]  # fmt: skip
     rows = [
         [c["call_id"], c["state"], c["account"], c["origin"], c["destination"], c["switch"],
-         moment(c["offered_at"]), moment(c["answered_at"]), span(c["granted_ms"] / 1000)]
+         moment(c["offered_at"]), moment(c["answered_at"]), span(c["granted_s"])]
         for c in calls
     ]  # fmt: skip
     session.show(calls, lambda: table(columns, rows, empty="no calls are up"))
