@@ -54,7 +54,7 @@ class OneRate:
 
 
 class Bands:
-    """The rate changes where the time band does. Built from the answer on, as far as it is asked for.
+    """The rate changes where the time band does. Found from the answer on, as far as it is asked for.
 
     Where a band has no rate, or a blocked one, the rate before it goes on: a call that was let in is neither
     free nor cut because the clock moved.
@@ -70,64 +70,70 @@ class Bands:
         self._week = week
         self._answered_at_ms = answered_at_ms
         self._match = match
-        self._from_s = [0]
-        self._matches = [first]
-        self._seen_ms: int | None = answered_at_ms
+        self._found = _Found((0,), (first,), answered_at_ms)
 
     def at(self, second: int) -> tuple[Rate, str, int | None]:
         """See Timeline."""
-        while self._seen_ms is not None and self._from_s[-1] <= second:
-            self._find_next()
-        index = bisect_right(self._from_s, second) - 1
-        found = self._matches[index]
-        until = self._from_s[index + 1] if index + 1 < len(self._from_s) else None
-        return found.rate, found.name, until
+        found = self._found
+        while found.seen_ms is not None and found.from_s[-1] <= second:
+            found = self._found = self._and_the_next(found, found.seen_ms)
+        index = bisect_right(found.from_s, second) - 1
+        match = found.matches[index]
+        return match.rate, match.name, found.from_s[index + 1] if index + 1 < len(found.from_s) else None
 
-    def _find_next(self) -> None:
-        assert self._seen_ms is not None
-        change = self._week.next_change(self._seen_ms, self._answered_at_ms + self.HORIZON_MS)
+    def _and_the_next(self, found: _Found, seen_ms: int) -> _Found:
+        change = self._week.next_change(seen_ms, self._answered_at_ms + self.HORIZON_MS)
         if change is None:
-            self._seen_ms = None
-            return
-        self._seen_ms, band = change
-        found = self._match(band)
-        if found is None or found.rate.blocked or found == self._matches[-1]:
-            return
-        # The first whole call second that begins at or after the boundary.
-        from_s = -((self._answered_at_ms - self._seen_ms) // 1000)
-        if from_s == self._from_s[-1]:
-            self._matches[-1] = found
-        else:
-            self._from_s.append(from_s)
-            self._matches.append(found)
+            return found._replace(seen_ms=None)
+        seen_ms, band = change
+        match = self._match(band)
+        if match is None or match.rate.blocked or match == found.matches[-1]:
+            return found._replace(seen_ms=seen_ms)
+        # The first call second that begins at or after the boundary.
+        from_s = -((self._answered_at_ms - seen_ms) // 1000)
+        kept = len(found.from_s) - (found.from_s[-1] == from_s)
+        return _Found((*found.from_s[:kept], from_s), (*found.matches[:kept], match), seen_ms)
+
+
+class _Found(NamedTuple):
+    """Rates and the call seconds from which they are in force; seen_ms: searched so far, None: to the end.
+
+    This and `_Built` are replaced whole and never changed, since the thread that commits reads quotes too.
+    """
+
+    from_s: tuple[int, ...]
+    matches: tuple[Match, ...]
+    seen_ms: int | None
+
+
+class _Built(NamedTuple):
+    """The runs of a curve up to second `end_s` (_NEVER: all there are), where the call has cost `cost`."""
+
+    runs: tuple[Run, ...]
+    starts: tuple[int, ...]
+    befores: tuple[int, ...]
+    end_s: int
+    cost: int
+
+
+_NEVER: Final = 2**63
 
 
 class Curve:
     """Usage cost by call second from `start_s` on. Built as far as it is asked for."""
 
-    __slots__ = (
-        "_befores",
-        "_complete",
-        "_cost",
-        "_end_s",
-        "_starts",
-        "_timeline",
-        "runs",
-        "start_s",
-        "unit",
-    )
+    __slots__ = ("_built", "_timeline", "start_s", "unit")
 
     def __init__(self, timeline: Timeline, unit: int, start_s: int = 0) -> None:
         self.start_s = start_s
         self.unit = unit
-        self.runs: list[Run] = []
         self._timeline = timeline
-        self._starts: list[int] = []
-        self._befores: list[int] = []
-        self._complete = False
-        self._end_s = start_s
-        self._cost = 0
-        self._grow()
+        self._built = self._and_a_run(_Built((), (), (), start_s, 0))
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs built so far."""
+        return self._built.runs
 
     def cost(self, second: int) -> int:
         """What the call's usage costs if it lasts `second` billable seconds."""
@@ -148,22 +154,24 @@ class Curve:
 
         At or past `cap_s` the answer may be any second from there on: nobody asks further.
         """
-        while not self._complete and self._end_s < cap_s and self._cost <= amount:
-            self._grow()
-        run = self.runs[bisect_right(self._befores, amount) - 1]
+        built = self._built
+        while built.end_s < cap_s and built.cost <= amount:
+            built = self._built = self._and_a_run(built)
+        run = built.runs[bisect_right(built.befores, amount) - 1]
         if run.price == 0:  # only the last run built can be free here: nothing before the cap costs more
             return max(run.start_s, cap_s)
         return run.start_s + (amount - run.before) // run.price * run.increment_s
 
     def _run_over(self, second: int) -> Run | None:
         """The run that the increment which holds the last moment before `second` belongs to."""
-        while self._end_s < second and not self._complete:
-            self._grow()
-        index = bisect_left(self._starts, second)
-        return self.runs[index - 1] if index else None
+        built = self._built
+        while built.end_s < second:
+            built = self._built = self._and_a_run(built)
+        index = bisect_left(built.starts, second)
+        return built.runs[index - 1] if index else None
 
-    def _grow(self) -> None:
-        start_s = self._end_s
+    def _and_a_run(self, built: _Built) -> _Built:
+        start_s = built.end_s
         rate, name, until = self._timeline.at(start_s)
         steps = rate.steps
         number = bisect_right(steps, start_s, key=_from_s)
@@ -171,15 +179,14 @@ class Curve:
         if number < len(steps):
             until = steps[number].from_s if until is None else min(until, steps[number].from_s)
         price = step.price * step.increment_s * (self.unit // step.per_s)
-        self.runs.append(Run(start_s, self._cost, step.increment_s, price, step, name))
-        self._starts.append(start_s)
-        self._befores.append(self._cost)
-        if until is None:
-            self._complete = True
-            return
-        increments = -((start_s - until) // step.increment_s)
-        self._end_s = start_s + increments * step.increment_s
-        self._cost += increments * price
+        increments = 0 if until is None else -((start_s - until) // step.increment_s)
+        return _Built(
+            (*built.runs, Run(start_s, built.cost, step.increment_s, price, step, name)),
+            (*built.starts, start_s),
+            (*built.befores, built.cost),
+            _NEVER if until is None else start_s + increments * step.increment_s,
+            built.cost + increments * price,
+        )
 
 
 def _from_s(step: Step) -> int:

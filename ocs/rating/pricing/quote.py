@@ -142,10 +142,11 @@ class Quote:
         """The curve that begins where the included units end; the last one asked for is kept."""
         if not covered_s:
             return self._curve
-        if self._covered_curve.start_s != covered_s:
+        curve = self._covered_curve
+        if curve.start_s != covered_s:
             timeline = self._timeline or OneRate(self.match.rate, self.match.name)
-            self._covered_curve = Curve(timeline, self._curve.unit, covered_s)
-        return self._covered_curve
+            curve = self._covered_curve = Curve(timeline, self._curve.unit, covered_s)
+        return curve
 
 
 def _bands(
