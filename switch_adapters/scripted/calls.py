@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 from ocs.ports import Timer
 from switch_adapters.scripted import channels as facts
@@ -21,7 +21,9 @@ from switch_adapters.scripted.wire import Section
 
 Phase = Literal["new", "parked", "dialling", "talking", "over"]
 
-FAR_IP = "198.51.100.5"
+FAR_IP: Final = "198.51.100.5"
+_LEFT_ALONE: Final = 0.3
+"""How often a B leg that outlives its A leg by a moment reports itself as the call [b01, not b07]."""
 
 
 class Call:
@@ -46,7 +48,9 @@ class Call:
         port = exchange.rng.randrange(20_000, 30_000)
         name = f"sofia/internal/{number}@{script.source_ip}:{port}"
         self.a_leg, session = self._channel("inbound", name, script.destination)
-        self.a_leg.variables.update(facts.inbound_variables(self.a_leg, session, port, script.gateway))
+        self.a_leg.variables.update(
+            facts.inbound_variables(self.a_leg, session, port, script.account, script.gateway)
+        )
         self.owner = self.a_leg
         """The channel that the call stands on: the A leg, or the B leg that goes on without it."""
         self.truth.channel = self.a_leg.uuid
@@ -94,11 +98,18 @@ class Call:
         if self.phase in ("parked", "dialling"):
             self.end(self.a_leg, "ORIGINATOR_CANCEL", Ender.CALLER)
 
+    def _unpark(self) -> None:
+        self._emit("CHANNEL_UNPARK", self.a_leg)
+        done = {"Application": "park", "Application-Response": "_none_"}
+        self._emit(
+            "CHANNEL_EXECUTE_COMPLETE", self.a_leg, done | {"Application-UUID": self.exchange.new_uuid()}
+        )
+
     def resume(self, extension: str, context: str) -> None:
         """A parked call is transferred: it was authorised, and dials its far ends now [c01]."""
         self.truth.authorised_at_ms = self.exchange.clock.now_ms()
         self._new_profile(self.a_leg, extension, context)
-        self._emit("CHANNEL_UNPARK", self.a_leg)
+        self._unpark()
         self.note("is let through")
         self._dial(0)
 
@@ -108,6 +119,7 @@ class Call:
         self.phase = "dialling"
         far_end = self.script.far_ends[attempt]
         number = far_end.number or self.script.destination
+        self.a_leg.variables |= {"originate_disposition": "failure", "DIALSTATUS": "INVALIDARGS"}
         self.a_leg.run("bridge", f"sofia/internal/{number}@{FAR_IP}:5090")
         if self.script.loopback:
             lo_a, lo_b = self._loopback(number)
@@ -125,6 +137,7 @@ class Call:
 
         def unanswered(cause: str, a_cause: str, acted: bool) -> None:
             if self.phase == "dialling":
+                self._note_failure(cause)
                 self._failed(cause, a_cause, acted, attempt)
 
         at(far_end.ring_after_ms, self._ring)
@@ -136,10 +149,14 @@ class Call:
     def _b_leg(self, dialler: Channel, number: str) -> Channel:
         b_leg, session = self._channel("outbound", f"sofia/internal/{number}@{FAR_IP}:5090", number)
         self._originate(dialler, b_leg)
+        b_leg.state = "CS_NONE"
+        self._emit("CHANNEL_OUTGOING", b_leg)
+        b_leg.state = "CS_INIT"
         b_leg.variables.update(facts.outbound_variables(b_leg, dialler, session))
         if "accountcode" in dialler.variables or dialler.direction == "outbound":
             b_leg.variables["ocs_account"] = dialler.variables.get("ocs_account", "")
-        self._emit("CHANNEL_OUTGOING", b_leg)
+        if "sip_h_X-OCS-Account" in dialler.variables:
+            b_leg.variables["sip_h_X-OCS-Account"] = dialler.variables["sip_h_X-OCS-Account"]
         self._emit("CHANNEL_CREATE", b_leg)
         self._emit("CHANNEL_ORIGINATE", b_leg)
         b_leg.state = "CS_CONSUME_MEDIA"
@@ -173,28 +190,39 @@ class Call:
 
     def _originate(self, dialler: Channel, leg: Channel) -> None:
         leg.call_uuid = dialler.uuid
-        leg.other, leg.other_type = dialler, "originator"
+        leg.meet(dialler, "originator")
         leg.callee_name, leg.callee_number = "Outbound Call", leg.destination
-        leg.media = False
+        leg.rdnis, leg.media = dialler.rdnis, leg.name.startswith("loopback/")
         leg.variables["ocs_aleg_uuid"] = dialler.uuid
-        dialler.callee_name, dialler.callee_number = "Outbound Call", leg.destination
 
     def _ring(self) -> None:
         for channel in self._upwards():
+            channel.times.progress = channel.other_times.progress = self.exchange.now_us
             if channel.answer_state != "ringing":
                 continue
-            channel.times.progress = self.exchange.now_us
+            self._hear(channel)
             self._emit("CHANNEL_PROGRESS", channel)
             channel.call_state = "RINGING"
 
     def _early_media(self) -> None:
         for channel in self._upwards():
-            channel.times.progress_media = self.exchange.now_us
-            channel.answer_state, channel.call_state, channel.media = "early", "EARLY", True
+            channel.times.progress_media = channel.other_times.progress_media = self.exchange.now_us
+            self._hear(channel)
+            channel.answer_state = "early"
             channel.variables["endpoint_disposition"] = "EARLY MEDIA"
+            channel.variables |= facts.answered_variables(channel)
             self._emit("CHANNEL_PROGRESS_MEDIA", channel)
+            channel.call_state, channel.media = "EARLY", True
         for owner, peer in reversed(self.pairs):
             self._bridge(owner, peer)
+
+    def _hear(self, channel: Channel) -> None:
+        """What the far end's first word brings: a B leg's SIP dialogue, an A leg's callee."""
+        if channel.name.startswith("sofia/") and channel.direction == "outbound":
+            channel.variables |= facts.dialogue_variables(channel)
+        peer = dict(self.pairs).get(channel)
+        if peer is not None:
+            channel.callee_name, channel.callee_number = "Outbound Call", peer.destination
 
     def _upwards(self) -> list[Channel]:
         """The channels, from the far end's side to the caller's; loopback's A side first [b14]."""
@@ -223,25 +251,32 @@ class Call:
             return
         channel.times.answered = self.exchange.now_us
         channel.answer_state, channel.media = "answered", True
-        channel.variables["endpoint_disposition"] = "ANSWER"
+        if not channel.name.startswith("loopback/"):
+            self._hear(channel)
+            channel.variables |= facts.answered_variables(channel)
         if channel is self.a_leg:
             self.truth.answered_at_ms = self.exchange.clock.now_ms()
             self.note("is answered")
         self._emit("CHANNEL_ANSWER", channel)
+        channel.variables["endpoint_disposition"] = "ANSWER"
         channel.call_state = "ACTIVE"
 
     def _bridge(self, owner: Channel, peer: Channel) -> None:
-        owner.other, owner.other_type = peer, "originatee"
+        owner.meet(peer, "originatee")
+        self._hear(owner)
         owner.times.bridged = self.exchange.now_us
         owner.call_state = peer.call_state = "ACTIVE" if owner.times.answered else "EARLY"
         peer.state = "CS_EXCHANGE_MEDIA"
         owner.variables.update({"originate_disposition": "SUCCESS", "DIALSTATUS": "SUCCESS"})
         owner.variables["signal_bond"] = peer.uuid
-        self._emit("CHANNEL_BRIDGE", owner, _legs_of(owner, peer))
+        legs = {"Bridge-A-Unique-ID": owner.uuid, "Bridge-B-Unique-ID": peer.uuid}
+        self._emit("CHANNEL_BRIDGE", owner, legs)
         peer.times.bridged = self.exchange.now_us
-        for name in ("bridge_to", "last_bridge_to", "bridge_uuid"):
-            owner.variables[name] = peer.uuid
-        owner.variables["bridge_channel"] = peer.name
+        for leg, other in ((owner, peer), (peer, owner)):
+            leg.variables |= dict.fromkeys(("bridge_to", "last_bridge_to", "bridge_uuid"), other.uuid)
+            leg.variables["bridge_channel"] = other.name
+            leg.variables["last_sent_callee_id_name"] = "Outbound Call"
+            leg.variables["last_sent_callee_id_number"] = peer.destination
 
     def _run_on_answer(self) -> None:
         """`execute_on_answer…` variables: the dead man's switch that was armed before the answer [c01]."""
@@ -289,9 +324,9 @@ class Call:
         owner, old = self.pairs.pop()
         self._hang_up(old, "NORMAL_CLEARING", acted=False)
         self._complete(old)
-        owner.other, owner.other_type = None, ""
+        owner.part()
         self._new_profile(owner, number, owner.context)
-        self._emit("CHANNEL_UNBRIDGE", owner, _legs_of(owner, old))
+        self._unbridge(owner, old)
         self._join(owner, number)
 
     def leave(self, extension: str) -> None:
@@ -316,9 +351,10 @@ class Call:
         """The A leg hangs up and leaves the B leg standing; returns both."""
         a, b = self.pairs[-1]
         a.variables["endpoint_disposition"] = disposition
-        self._emit("CHANNEL_UNBRIDGE", a, _legs_of(a, b))
+        self._unbridge(a, b)
         self._hang_up(a, "NORMAL_CLEARING", acted=False)
-        b.other, b.other_type, b.call_uuid, self.owner = None, "", b.uuid, b
+        b.part()
+        b.call_uuid, self.owner = b.uuid, b
         b.state, b.variables["ocs_aleg_uuid"] = "CS_EXECUTE", a.uuid
         return a, b
 
@@ -337,31 +373,38 @@ class Call:
         channel.run("sched_hangup", cause)
         self.end(channel, cause, Ender.DEAD_MAN)
 
-    def end(self, first: Channel, cause: str, ender: Ender) -> None:
-        """Take everything down, beginning where it ended. Harmless if that is over already."""
+    def end(self, first: Channel, cause: str, ender: Ender, *, everywhere: bool = False) -> None:
+        """Take everything down, beginning where it ended. Harmless if that is over already.
+
+        everywhere: the other legs get the same cause, not NORMAL_CLEARING.
+        """
         if self.phase == "over" or not first.up:
             return
-        parked, self.phase = self.phase == "parked", "over"
+        parked = self.phase == "parked"
+        if self.phase == "dialling":
+            self._note_failure("ORIGINATOR_CANCEL")
+        self.phase = "over"
         acted = ender in (Ender.CALLER, Ender.CALLEE)
         if not self.pairs:
             self._hang_up(first, cause, acted)
             if parked:
-                self._emit("CHANNEL_UNPARK", first)
+                self._unpark()
             self._complete(first)
         elif any(first is owner for owner, _ in self.pairs):
-            self._end_from_caller(first, cause, acted)
+            self._end_from_caller(first, cause, acted, cause if everywhere else "NORMAL_CLEARING")
         else:
             self._end_from_callee(first, cause, acted)
         self._over(cause, ender)
 
-    def _end_from_caller(self, first: Channel, cause: str, acted: bool) -> None:
-        rest = cause if cause == "SYSTEM_SHUTDOWN" else "NORMAL_CLEARING"
+    def _end_from_caller(self, first: Channel, cause: str, acted: bool, rest: str) -> None:
         for owner, peer in self.pairs:
             self._hang_up(owner, cause if owner is first else rest, acted and owner is first)
             self._hang_up(peer, rest if peer.times.answered else "ORIGINATOR_CANCEL", acted=False)
+            if self.exchange.rng.random() < _LEFT_ALONE:
+                peer.call_uuid = peer.uuid
             self._complete(peer)
             if owner.other is peer:
-                self._emit("CHANNEL_UNBRIDGE", owner, _legs_of(owner, peer))
+                self._unbridge(owner, peer)
             self._complete(owner)
 
     def _end_from_callee(self, first: Channel, cause: str, acted: bool) -> None:
@@ -369,9 +412,15 @@ class Call:
             self._hang_up(peer, cause, acted and peer is first)
             self._complete(peer)
             if owner.other is peer:
-                self._emit("CHANNEL_UNBRIDGE", owner, _legs_of(owner, peer))
+                self._unbridge(owner, peer)
             self._hang_up(owner, cause, acted=False)
             self._complete(owner)
+
+    def _note_failure(self, cause: str) -> None:
+        variables = self.a_leg.variables
+        variables["originate_disposition"] = variables["originate_failed_cause"] = cause
+        variables["DIALSTATUS"] = facts.DIALSTATUS.get(cause, cause)
+        variables["last_bridge_hangup_cause"] = cause
 
     def _failed(self, cause: str, a_cause: str, acted: bool, attempt: int) -> None:
         """A far end did not answer: the next one is tried [b13], or the call ends [b05, b06]."""
@@ -383,10 +432,7 @@ class Call:
             if owner is not a:
                 self._hang_up(owner, a_cause, acted=False)
                 self._complete(owner)
-        a.other, a.other_type = None, ""
-        a.variables["originate_disposition"] = a.variables["originate_failed_cause"] = cause
-        a.variables["DIALSTATUS"] = facts.DIALSTATUS.get(cause, cause)
-        a.variables["last_bridge_hangup_cause"] = cause
+        a.part()
         self.pairs = []
         if attempt + 1 < len(self.script.far_ends):
             self._dial(attempt + 1)
@@ -417,11 +463,23 @@ class Call:
         self.truth.ended_by, self.truth.cause = ender, cause
         self.note(f"ended by {ender} after {self.truth.talk_ms / 1000:.2f} s, {cause or 'without a word'}")
 
+    def _unbridge(self, owner: Channel, peer: Channel) -> None:
+        for leg, other in ((owner, peer), (peer, owner)):
+            leg.variables.pop("bridge_to", None)
+            if other.hangup_cause:
+                leg.variables["bridge_hangup_cause"] = other.hangup_cause
+        if owner.disposition == "recv_bye":
+            owner.variables["sip_hangup_disposition"] = owner.disposition
+        legs = {"Bridge-A-Unique-ID": owner.uuid, "Bridge-B-Unique-ID": peer.uuid}
+        self._emit("CHANNEL_UNBRIDGE", owner, legs)
+
     def _hang_up(self, channel: Channel, cause: str, acted: bool) -> None:
         """The SIP side is over. acted: its far party did it (recv_…), else the switch (send_…)."""
         channel.hangup_cause, channel.answer_state = cause, "hangup"
-        self._emit("CHANNEL_HANGUP", channel)
+        if acted:
+            self._hear(channel)
         facts.note_disposition(channel, acted)
+        self._emit("CHANNEL_HANGUP", channel)
 
     def _complete(self, channel: Channel) -> None:
         channel.up = False
@@ -470,7 +528,3 @@ class Call:
         now_us = self.exchange.now_us
         source = f"{now_us // 1_000_000}:{self.exchange.new_uuid()}:bl_xfer:{extension}/{context}/XML"
         channel.new_profile(extension, now_us, source)
-
-
-def _legs_of(owner: Channel, peer: Channel) -> Section:
-    return {"Bridge-A-Unique-ID": owner.uuid, "Bridge-B-Unique-ID": peer.uuid}

@@ -5,7 +5,7 @@ Names and values have the form that recordings of FreeSWITCH 1.11.1 show; tests/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -15,7 +15,8 @@ Q850: Final = {
     "NONE": 0, "UNALLOCATED_NUMBER": 1, "NO_ROUTE_DESTINATION": 3, "NORMAL_CLEARING": 16, "USER_BUSY": 17,
     "NO_USER_RESPONSE": 18, "NO_ANSWER": 19, "SUBSCRIBER_ABSENT": 20, "CALL_REJECTED": 21,
     "DESTINATION_OUT_OF_ORDER": 27, "INVALID_NUMBER_FORMAT": 28, "NORMAL_UNSPECIFIED": 31,
-    "NORMAL_CIRCUIT_CONGESTION": 34, "NORMAL_TEMPORARY_FAILURE": 41, "OUTGOING_CALL_BARRED": 52,
+    "NORMAL_CIRCUIT_CONGESTION": 34, "NORMAL_TEMPORARY_FAILURE": 41, "SWITCH_CONGESTION": 42,
+    "OUTGOING_CALL_BARRED": 52,
     "SERVICE_UNAVAILABLE": 63, "RECOVERY_ON_TIMER_EXPIRE": 102, "ORIGINATOR_CANCEL": 487,
     "SYSTEM_SHUTDOWN": 505, "ALLOTTED_TIMEOUT": 602,
 }  # fmt: skip
@@ -102,6 +103,8 @@ class Channel:
     variables: dict[str, Value] = field(default_factory=dict)
     call_uuid: str = ""
     other: Channel | None = None
+    other_times: Times = field(default_factory=Times)
+    """What this channel saw of the other one's times when they met; the real switch copies them, too."""
     other_type: Literal["", "originator", "originatee"] = ""
     state: str = "CS_INIT"
     call_state: str = "DOWN"
@@ -112,6 +115,8 @@ class Channel:
     rdnis: str = ""
     transfer_source: str = ""
     profile_index: int = 1
+    disposition: str = ""
+    """Who ended the SIP side; shows as sip_hangup_disposition once the channel is over."""
     media: bool = True
     up: bool = True
 
@@ -127,6 +132,15 @@ class Channel:
         value = self.variables.get("accountcode", "")
         return value if isinstance(value, str) else value[0]
 
+    def meet(self, other: Channel, role: Literal["originator", "originatee"]) -> None:
+        """The other leg is known from now on: an originator without its times, an originatee with them."""
+        self.other, self.other_type = other, role
+        self.other_times = replace(other.times) if role == "originatee" else Times()
+
+    def part(self) -> None:
+        """There is no other leg any more."""
+        self.other, self.other_type = None, ""
+
     def run(self, application: str, data: str = "") -> None:
         """The dial plan runs an application on this channel."""
         self.variables["current_application"] = application
@@ -137,13 +151,16 @@ class Channel:
         self.rdnis, self.destination = self.destination, destination
         self.profile_index += 1
         self.times.profile_created = now_us
+        self.times.bridged = 0
         self.transfer_source = source
         self.variables["max_forwards"] = str(70 - self.profile_index + 1)
         self.variables["transfer_history"] = source
         self.variables["transfer_source"] = source
 
 
-def inbound_variables(channel: Channel, session: int, port: int, gateway: str) -> dict[str, Value]:
+def inbound_variables(
+    channel: Channel, session: int, port: int, account: str, gateway: str
+) -> dict[str, Value]:
     """What an A leg carries at CHANNEL_CREATE: only what came in with the INVITE."""
     user, ip, to = channel.caller_number, channel.source_ip, channel.destination
     quoted = f'"{channel.caller_name}" ' if channel.caller_name else ""
@@ -195,6 +212,8 @@ def inbound_variables(channel: Channel, session: int, port: int, gateway: str) -
         **_CODEC,
         "endpoint_disposition": "RECEIVED",
     }
+    if account:
+        values["sip_h_X-OCS-Account"] = account
     if gateway:
         values["sip_gateway_name"] = gateway
         values["sip_gateway"] = gateway
@@ -241,6 +260,65 @@ def outbound_variables(channel: Channel, a_leg: Channel, session: int) -> dict[s
     }
 
 
+def dialogue_variables(channel: Channel) -> dict[str, Value]:
+    """What a B leg carries on top once the far end has said anything: its SIP dialogue."""
+    user, to, ip = channel.username, channel.destination, "198.51.100.5"
+    tag = channel.uuid[:8]
+    return {
+        "sip_network_ip": ip,
+        "sip_network_port": "5090",
+        "sip_reply_host": ip,
+        "sip_reply_port": "5090",
+        "sip_recover_contact": f"<sip:{ip}:5090;transport=UDP>",
+        "sip_full_via": "SIP/2.0/UDP 192.0.2.1:5080;rport;branch=z9hG4bKN",
+        "sip_recover_via": "SIP/2.0/UDP 192.0.2.1:5080;rport;branch=z9hG4bKN",
+        "sip_from_display": channel.caller_name,
+        "sip_full_from": f"<sip:{user}@192.0.2.1>;tag=b{tag}",
+        "sip_full_to": f"<sip:{to}@{ip}:5090>;tag={tag}",
+        "sip_from_user": user,
+        "sip_from_uri": f"{user}@192.0.2.1",
+        "sip_from_tag": f"b{tag}",
+        "sip_to_user": to,
+        "sip_to_port": "5090",
+        "sip_to_uri": f"{to}@{ip}:5090",
+        "sip_to_tag": tag,
+        "sip_contact_params": "transport=UDP",
+        "sip_contact_user": "nobody",
+        "sip_contact_port": "5090",
+        "sip_contact_uri": f"nobody@{ip}:5090",
+        "sip_contact_host": ip,
+        "sip_cseq": "1",
+        "sip_call_id": f"b-{channel.uuid}",
+    }
+
+
+def answered_variables(channel: Channel) -> dict[str, Value]:
+    """What a channel carries on top once media flows."""
+    values: dict[str, Value] = {
+        **_CODEC,
+        "rtp_use_timer_name": "soft",
+        "rtp_use_pt": "0",
+        "rtp_use_ssrc": "749669562",
+        "rtp_2833_send_payload": "101",
+        "rtp_2833_recv_payload": "101",
+        "video_media_flow": "inactive",
+        "text_media_flow": "inactive",
+        "local_media_ip": "192.0.2.1",
+        "local_media_port": "44324",
+        "advertised_media_ip": "192.0.2.1",
+        "rtp_local_sdp_str": _SDP.format(user="FreeSWITCH", ip="192.0.2.1"),
+        "switch_m_sdp": _SDP.format(user="uas", ip="198.51.100.5"),
+        "sip_to_tag": channel.uuid[:8],
+        "sip_cseq": "1",
+    }
+    if channel.direction == "outbound":
+        values["rtp_use_codec_string"] = "PCMU@8000h@20i"
+        values["switch_r_sdp"] = _SDP.format(user="uas", ip="198.51.100.5")
+        values["remote_media_ip"] = "198.51.100.5"
+        values["remote_media_port"] = "7000"
+    return values
+
+
 def note_disposition(channel: Channel, acted: bool) -> None:
     """Who ended the channel's SIP side: its far party (recv_…) or the switch (send_…)."""
     if channel.name.startswith("loopback/"):
@@ -251,7 +329,12 @@ def note_disposition(channel: Channel, acted: bool) -> None:
         way = "recv_cancel" if acted else "send_refuse"
     else:
         way = "recv_refuse" if acted else "send_cancel"
-    channel.variables["sip_hangup_disposition"] = way
+    channel.disposition = way
+    if way in ("recv_cancel", "recv_refuse"):
+        channel.variables["sip_hangup_disposition"] = way  # the others show later [b03, b05]
+    if not channel.times.answered and way != "send_refuse":
+        failed = "487" if way.endswith("cancel") else SIP_STATUS.get(channel.hangup_cause, "500")
+        channel.variables["sip_invite_failure_status"] = failed
     if acted:
         failure = "487" if channel.direction == "inbound" else SIP_STATUS.get(channel.hangup_cause, "500")
         status = "200" if channel.times.answered else failure
@@ -276,9 +359,12 @@ def final_variables(channel: Channel) -> dict[str, Value]:
         "hangup_cause": cause,
         "hangup_cause_q850": str(number if number < 128 else 16),
         "digits_dialed": "none",
-        "last_app": channel.variables.get("current_application", ""),
-        "last_arg": channel.variables.get("current_application_data", ""),
     }
+    if channel.disposition:
+        values["sip_hangup_disposition"] = channel.disposition
+    if "current_application" in channel.variables:
+        values["last_app"] = channel.variables["current_application"]
+        values["last_arg"] = channel.variables["current_application_data"]
     marks = {
         "start": t.created,
         "profile_start": t.profile_created,
@@ -299,6 +385,7 @@ def final_variables(channel: Channel) -> dict[str, Value]:
     values["hold_accum_seconds"] = str(t.hold_accum // 1_000_000)
     values["hold_accum_usec"] = str(t.hold_accum)
     values["hold_accum_ms"] = str(t.hold_accum // 1000)
+    values["resurrect_epoch"] = values["resurrect_uepoch"] = "0"
     values["caller_id"] = f'"{channel.caller_name}" <{channel.caller_number}>'
     spans = {
         "duration": (t.created, t.hangup),

@@ -170,7 +170,7 @@ class Api:
                 if not name or channel.variables.get(name) == value:
                     call = self._exchange.calls.get(uuid)
                     if call:
-                        call.end(channel, cause, Ender.CLIENT)
+                        call.end(channel, cause, Ender.CLIENT, everywhere=True)
 
         self._exchange.defer(end_them)
         return f"+OK hangup all channels with cause {cause}\n"

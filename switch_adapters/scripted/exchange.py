@@ -215,7 +215,7 @@ class Exchange:
         """SIGTERM: SHUTDOWN, every call hung up with events, then `die`."""
         self.emit_plain("SHUTDOWN", {"Event-Info": "System Shutting Down"})
         for call in {id(call): call for call in self.calls.values()}.values():
-            call.end(call.owner, "SYSTEM_SHUTDOWN", Ender.SWITCH)
+            call.end(call.owner, "SYSTEM_SHUTDOWN", Ender.SWITCH, everywhere=True)
         self.die()
 
     def stop(self) -> None:

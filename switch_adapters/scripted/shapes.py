@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from switch_adapters.scripted.channels import Channel
+from switch_adapters.scripted.channels import Channel, Times
 from switch_adapters.scripted.wire import Event, Section, Value
 
 HOSTNAME: Final = "scripted"
@@ -45,7 +45,7 @@ _CALLED_FROM: Final = {
 }
 
 _STATE_NUMBER: Final = {
-    "CS_NEW": "0",
+    "CS_NONE": "1",
     "CS_INIT": "2",
     "CS_ROUTING": "3",
     "CS_EXECUTE": "4",
@@ -118,7 +118,10 @@ def channel_event(
 
 
 def _channel_headers(name: str, channel: Channel) -> Section:
-    number = "10" if name == "CHANNEL_HANGUP" else _STATE_NUMBER.get(channel.state, "4")
+    number = _STATE_NUMBER[channel.state]
+    if channel.hangup_cause:  # the state it runs to, which is ahead of the one it reports
+        number = {"CHANNEL_HANGUP_COMPLETE": "11", "CHANNEL_DESTROY": "12"}.get(name, "10")
+    routed = channel.direction == "inbound" or channel.profile_index > 1
     headers: dict[str, Value] = {
         "Channel-State": channel.state,
         "Channel-Call-State": channel.call_state,
@@ -127,7 +130,7 @@ def _channel_headers(name: str, channel: Channel) -> Section:
         "Unique-ID": channel.uuid,
         "Call-Direction": channel.direction,
         "Presence-Call-Direction": channel.direction,
-        "Channel-HIT-Dialplan": "true" if channel.direction == "inbound" else "false",
+        "Channel-HIT-Dialplan": "true" if routed else "false",
         "Channel-Call-UUID": channel.call_uuid,
         "Answer-State": channel.answer_state,
     }
@@ -138,17 +141,17 @@ def _channel_headers(name: str, channel: Channel) -> Section:
             headers[f"Channel-{way}-Codec-Name"] = "PCMU"
             headers[f"Channel-{way}-Codec-Rate"] = "8000"
             headers[f"Channel-{way}-Codec-Bit-Rate"] = "64000"
-    headers.update(_profile("Caller", channel, channel.direction))
+    headers.update(_profile("Caller", channel, channel.times))
     if channel.other is not None:
         other = channel.other
         headers["Other-Type"] = channel.other_type
-        headers.update(_profile("Other-Leg", other, other.direction))
+        headers.update(_profile("Other-Leg", other, channel.other_times, channel.other_type))
     return headers
 
 
-def _profile(prefix: str, channel: Channel, direction: str) -> dict[str, Value]:
+def _profile(prefix: str, channel: Channel, t: Times, role: str = "") -> dict[str, Value]:
     """One caller profile, as `Caller-…` or as `Other-Leg-…`."""
-    t = channel.times
+    direction = channel.direction
     headers: dict[str, Value] = {
         f"{prefix}-Direction": direction,
         f"{prefix}-Logical-Direction": "inbound" if prefix == "Other-Leg" else direction,
@@ -159,7 +162,7 @@ def _profile(prefix: str, channel: Channel, direction: str) -> dict[str, Value]:
         f"{prefix}-Orig-Caller-ID-Name": channel.caller_name,
         f"{prefix}-Orig-Caller-ID-Number": channel.caller_number,
     }
-    if channel.callee_number:
+    if channel.callee_number and role != "originator":
         headers[f"{prefix}-Callee-ID-Name"] = channel.callee_name
         headers[f"{prefix}-Callee-ID-Number"] = channel.callee_number
     headers[f"{prefix}-Network-Addr"] = channel.source_ip
@@ -167,7 +170,7 @@ def _profile(prefix: str, channel: Channel, direction: str) -> dict[str, Value]:
     headers[f"{prefix}-Destination-Number"] = channel.destination
     headers[f"{prefix}-Unique-ID"] = channel.uuid
     headers[f"{prefix}-Source"] = "mod_loopback" if channel.name.startswith("loopback/") else "mod_sofia"
-    if channel.transfer_source:
+    if channel.transfer_source and not role:
         headers[f"{prefix}-Transfer-Source"] = channel.transfer_source
     headers[f"{prefix}-Context"] = channel.context
     if channel.rdnis:
