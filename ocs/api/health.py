@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import falcon
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from ocs.api.http import answer
 from ocs.api.services import Services
-from ocs.runtime.metrics import CONTENT_TYPE
 
 
 def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Services) -> None:
@@ -49,5 +49,5 @@ class MetricsPage:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """What Prometheus reads."""
-        resp.content_type = CONTENT_TYPE
+        resp.content_type = CONTENT_TYPE_LATEST
         resp.data = self._services.render_metrics()

@@ -68,6 +68,10 @@ class ChargeCalls:
         self._pricing = LegPricing(desk)
         self._log = structlog.get_logger("ocs.calls")
 
+    def move_to(self, desk: Desk) -> None:
+        """Go on at another desk (settings were read anew); open calls keep their prices."""
+        self.desk = self._pricing.desk = desk
+
     # --- what doors and people ask -----------------------------------------------------------------
 
     def attach(self, switch: Switch) -> None:

@@ -25,12 +25,12 @@ class LegPricing:
     """Finds payers and binds prices to the legs of calls; knows no amounts."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+        self.desk = desk
         self._limiter = AttemptLimiter()
 
     def prepare(self, call: ActiveCall, event: Offered) -> Offered | Refused:
         """Give the call its legs, checked in the order of `Refusal`. The offer itself, or why not."""
-        desk = self._desk
+        desk = self.desk
         facts = facts_of(event, call.session.switch)
         code = find_account(desk.payer_rules, facts, event.mode)
         supplier_code = find_account(desk.supplier_rules, facts, event.mode)
@@ -70,7 +70,7 @@ class LegPricing:
         pricers: list[Pricer] = []
         for number, leg in enumerate(call.session.legs):
             pinned = leg.tariff_version_id if call.price_pinned else None
-            price = self._desk.tariffs.quote(
+            price = self.desk.tariffs.quote(
                 leg.tariff, call.session.destination, call.session.origin, at_ms, leg.currency, pinned
             )
             if isinstance(price, Refusal):

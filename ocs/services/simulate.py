@@ -1,4 +1,4 @@
-"""What would this call cost, how long may it last, and why? A call that never happens, priced as one that does.
+"""What would a call cost, how long may it last, and why? A call that never happens, priced as one that does.
 
 Number plan, legs, prices and the ledger's decision are the very ones that calls meet; nothing is stored.
 """

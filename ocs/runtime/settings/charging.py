@@ -13,6 +13,7 @@ from ocs.rating.destinations import Bare, NumberPlan
 from ocs.runtime.settings.base import Section
 from ocs.services.identify import Rule
 from ocs.sessions.events import Mode
+from ocs.sessions.session import Policy
 
 Digits = Annotated[str, Field(pattern=r"^[0-9]+$", max_length=15)]
 
@@ -48,6 +49,24 @@ class ChargingSettings(Section):
     """Pause before a question that the database could not answer is asked again."""
     cut_repeat_ms: int = Field(default=1_000, ge=100, le=60_000)
     """Pause before a hang-up order whose effect was not heard is repeated; doubled each time."""
+
+    def policy(self) -> Policy:
+        """The same in the call machine's words."""
+        return Policy(
+            first_slice_ms=self.first_slice_s * 1000,
+            slice_ms=self.slice_s * 1000,
+            lead_ms=self.lead_s * 1000,
+            floor_ms=self.floor_s * 1000,
+            warn_before_ms=self.warn_before_s * 1000,
+            cut_lead_ms=self.cut_lead_ms,
+            cut_repeat_ms=self.cut_repeat_ms,
+            longest_call_ms=self.max_call_s * 1000,
+            ring_timeout_ms=self.ring_timeout_s * 1000,
+            stale_ms=self.stale_s * 1000,
+            cdr_wait_ms=self.cdr_wait_s * 1000,
+            clock_tolerance_ms=self.clock_tolerance_ms,
+            retry_ms=self.retry_ms,
+        )
 
     @field_validator("lead_s")
     @classmethod

@@ -1,0 +1,331 @@
+"""How is it all put together? The one place that builds everything; importing it starts nothing.
+
+`build` makes a `System` for the daemon and for scenario tests (another clock, another random); `offline`
+makes the API's services on the database alone, for `ocs … --offline`.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import gevent
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.check import check
+from db.committer import Committer
+from db.engine import make_engine, reading
+from db.migrate import is_current
+from db.rehearse import rehearse
+from db.repositories.accounts import AccountRepository
+from db.repositories.calls import CallRepository
+from db.repositories.records import RecordRepository
+from db.tariffs import TariffRepository
+from ocs import __version__
+from ocs.api.services import Readiness, Services, SwitchView
+from ocs.errors import NotFound, OutsideError
+from ocs.ports import Clock
+from ocs.rating.book import TariffBook
+from ocs.rating.destinations import normalise
+from ocs.runtime.clock import SystemClock
+from ocs.runtime.inside import LiveCalls
+from ocs.runtime.metrics import Metrics
+from ocs.runtime.settings import Settings
+from ocs.services.charge_calls import ChargeCalls
+from ocs.services.desk import Desk
+from ocs.services.directory import Directory
+from ocs.services.manage_accounts import ManageAccounts
+from ocs.services.manage_tariffs import refresh_book
+from ocs.services.recover_calls import recover_calls
+from ocs.services.simulate import Simulator
+from ocs.sessions.session import from_row
+from switch_adapters.freeswitch.door import FreeSwitch
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class System:
+    """Everything that runs, and the state of running it. Made by `build`; `start` opens the doors."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    engine: Engine
+    committer: Committer
+    tariffs: TariffRepository
+    book: TariffBook
+    directory: Directory
+    charging: ChargeCalls
+    calls: CallRepository
+    switches: dict[str, FreeSwitch] = field(default_factory=dict)
+    recovered: bool = False
+    stopping: bool = False
+
+    def start(self) -> None:
+        """Take in the calls that were left open, then open the doors. Raises OutsideError."""
+        log.info("recovering")
+        count = recover_calls(
+            self.calls.open_snapshots,
+            sorted({*self.switches, *self.calls.open_switches()}),
+            self.charging,
+            self.clock,
+            self.charging.desk.policy,
+        )
+        self.recovered = True
+        log.info("recovered", calls=count)
+        for switch in self.switches.values():
+            switch.start()
+
+    def stop(self) -> None:
+        """Refuse new calls, let answers out, let go of the switches, commit what waits. Calls stay up."""
+        self.stopping = True
+        self.charging.refusing = True
+        deadline_ms = self.clock.monotonic_ms() + self.settings.daemon.stop_timeout_s * 1000
+        while not self.charging.idle and self.clock.monotonic_ms() < deadline_ms:
+            gevent.sleep(0.01)
+        for switch in self.switches.values():
+            switch.stop()
+        self.committer.close()
+        self.engine.dispose()
+        log.info("stopped", open_calls=self.charging.calls.open_count)
+
+    def refresh_tariffs(self) -> None:
+        """Bring the tariff book up to what is stored; versions that open calls use stay."""
+        keep = {leg.tariff_version_id for call in self.charging.calls for leg in call.session.legs}
+        loaded = apart(partial(refresh_book, self.tariffs, self.book, self.clock.now_ms(), keep))
+        for info in loaded:
+            log.info("tariff_loaded", tariff=info.tariff, version=info.version, rates=info.rate_count)
+
+    def apply(self, settings: Settings) -> None:
+        """Take over what may change while calls are up: charging policy, payer rules, number plan."""
+        self.settings = settings
+        desk = replace(
+            self.charging.desk,
+            normalise=partial(normalise, plan=settings.numbering.plan()),
+            policy=settings.charging.policy(),
+            payer_rules=tuple(rule.rule() for rule in settings.payer),
+            supplier_rules=tuple(rule.rule() for rule in settings.supplier),
+            max_open_calls=settings.charging.max_open_calls,
+        )
+        self.charging.move_to(desk)
+
+    def readiness(self) -> Readiness:
+        """May calls be sent here?"""
+        parts = {
+            "database": _database_fault(self.engine),
+            "recovery": "" if self.recovered else "open calls are being read",
+            "stopping": "the daemon is stopping" if self.stopping else "",
+        }
+        for name, switch in self.switches.items():
+            parts[f"switch:{name}"] = "" if switch.up else "not connected"
+        return Readiness(parts)
+
+    def switch_views(self) -> list[SwitchView]:
+        """The links as people see them."""
+        return [
+            SwitchView(
+                name=name,
+                kind="freeswitch",
+                address=f"{switch.config.host}:{switch.config.port}",
+                up=switch.up,
+                since_ms=None,
+                version="",
+                open_calls=len(self.charging.open_channels(name)),
+                detail=switch.core_uuid,
+            )
+            for name, switch in self.switches.items()
+        ]
+
+    def take_cdr(self, switch: str, body: bytes, content_type: str) -> None:
+        """A switch's own call record. NotFound for a switch that settings do not name."""
+        known = self.switches.get(switch)
+        if known is None:
+            raise NotFound(f"there is no switch {switch}", hint="ocs switch list")
+        known.cdrs.take_post(body, content_type)
+
+    def render_metrics(self) -> bytes:
+        """The metrics page, with the gauges read now."""
+        self.metrics.calls_open(self.charging.calls.open_by_state())
+        return self.metrics.render()
+
+
+def build(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    jitter: Callable[[], float] = random.random,
+) -> System:
+    """Everything, ready to start. Raises OutsideError if the database is away or not upgraded."""
+    clock = clock or SystemClock()
+    metrics = Metrics(__version__)
+    engine = _engine(settings)
+    tariffs, book, calls = TariffRepository(engine), TariffBook(), CallRepository(engine)
+    refresh_book(tariffs, book, clock.now_ms(), _versions_of_open_calls(calls))
+    committer = _committer(settings, engine, clock, metrics)
+    directory = Directory(AccountRepository(engine).payer, clock)
+    charging = ChargeCalls(
+        Desk(
+            ledger=committer,
+            tariffs=book,
+            directory=directory,
+            clock=clock,
+            observer=metrics,
+            normalise=partial(normalise, plan=settings.numbering.plan()),
+            new_call_id=partial(_new_call_id, clock),
+            find_closed=calls.closed_snapshot,
+            policy=settings.charging.policy(),
+            payer_rules=tuple(rule.rule() for rule in settings.payer),
+            supplier_rules=tuple(rule.rule() for rule in settings.supplier),
+            max_open_calls=settings.charging.max_open_calls,
+        )
+    )
+    system = System(settings, clock, metrics, engine, committer, tariffs, book, directory, charging, calls)
+    for wanted in settings.freeswitch:
+        switch = FreeSwitch(wanted.config(), charging, clock=clock, random=jitter, observer=metrics)
+        system.switches[switch.name] = switch
+        charging.attach(switch)
+    return system
+
+
+def services(system: System) -> Services:
+    """What the API of a running daemon can do."""
+    return Services(
+        accounts=ManageAccounts(AccountRepository(system.engine), system.committer, system.clock),
+        funds_arrived=system.charging.topped_up,
+        terms_changed=system.directory.forget,
+        calls=LiveCalls(system.charging, system.calls.find),
+        switches=system.switch_views,
+        take_cdr=system.take_cdr,
+        ready=system.readiness,
+        render_metrics=system.render_metrics,
+        apart=apart,
+        cdr_secrets={
+            switch.name: switch.cdr_secret.get_secret_value()
+            for switch in system.settings.freeswitch
+            if switch.cdr_secret is not None
+        },
+        observe=system.metrics.http_request,
+        bad_input=system.metrics.bad_input,
+        **_stored(
+            system.settings, system.engine, system.tariffs, system.book, system.directory, system.clock
+        ),
+    )
+
+
+@contextmanager
+def offline(settings: Settings) -> Iterator[Services]:
+    """The same services on the database alone: no calls, no switches."""
+    clock = SystemClock()
+    engine = _engine(settings)
+    tariffs, book = TariffRepository(engine), TariffBook()
+    refresh_book(tariffs, book, clock.now_ms())
+    committer = _committer(settings, engine, clock, Metrics(__version__))
+    repository, calls = AccountRepository(engine), CallRepository(engine)
+    try:
+        yield Services(
+            accounts=ManageAccounts(repository, committer, clock),
+            calls=LiveCalls(None, calls.find),
+            switches=list,
+            take_cdr=_no_daemon,
+            ready=lambda: Readiness({"daemon": "offline"}),
+            render_metrics=lambda: b"",
+            **_stored(settings, engine, tariffs, book, Directory(repository.payer, clock), clock),
+        )
+    finally:
+        committer.close()
+        engine.dispose()
+
+
+def _stored(
+    settings: Settings,
+    engine: Engine,
+    tariffs: TariffRepository,
+    book: TariffBook,
+    directory: Directory,
+    clock: Clock,
+) -> dict[str, Any]:
+    """The services that need nothing but the database, live or not."""
+    policy = settings.charging.policy()
+    return {
+        "tariffs": tariffs,
+        "book": book,
+        "simulate": Simulator(
+            tariffs=book,
+            directory=directory,
+            normalise=partial(normalise, plan=settings.numbering.plan()),
+            rehearse=partial(rehearse, engine),
+            longest_ms=policy.longest_call_ms,
+            floor_ms=policy.floor_ms,
+        ),
+        "records": RecordRepository(engine),
+        "check": partial(check, engine),
+        "now_ms": clock.now_ms,
+        "max_body_bytes": settings.daemon.max_body_bytes,
+        "max_sheet_bytes": settings.daemon.max_sheet_bytes,
+    }
+
+
+def apart(work: Callable[[], Any]) -> Any:
+    """Run long work in a native thread, so that the calls' loop goes on."""
+    return gevent.get_hub().threadpool.apply(work)
+
+
+def _no_daemon(switch: str, body: bytes, content_type: str) -> None:
+    raise OutsideError("records of switches are taken by the daemon", hint="start it: ocs serve")
+
+
+def _engine(settings: Settings) -> Engine:
+    wanted = settings.database
+    engine = make_engine(
+        wanted.full_url(),
+        pool_size=wanted.pool_size,
+        connect_timeout_s=wanted.connect_timeout_s,
+        statement_timeout_ms=wanted.statement_timeout_ms,
+    )
+    fault = _database_fault(engine)
+    if fault:
+        engine.dispose()
+        raise OutsideError(f"the database {wanted.full_url()} cannot be used: {fault}", hint="ocs db upgrade")
+    return engine
+
+
+def _committer(settings: Settings, engine: Engine, clock: Clock, metrics: Metrics) -> Committer:
+    wanted = settings.database
+    return Committer(
+        engine,
+        clock,
+        max_batch=wanted.batch_max_commands,
+        max_wait_ms=wanted.batch_wait_ms,
+        queue_bound=wanted.queue_max_commands,
+        observer=metrics,
+    )
+
+
+def _database_fault(engine: Engine) -> str:
+    try:
+        with reading(engine) as connection:
+            return "" if is_current(connection) else "its tables are not those of this version"
+    except (SQLAlchemyError, OSError) as fault:
+        return str(fault).partition("\n")[0]
+
+
+def _versions_of_open_calls(calls: CallRepository) -> set[int]:
+    return {
+        leg.tariff_version_id
+        for switch in calls.open_switches()
+        for snapshot in calls.open_snapshots(switch)
+        for leg in from_row(snapshot).legs
+    }
+
+
+def _new_call_id(clock: Clock) -> str:
+    """Sorts by time, unique across daemons: 11 hexadecimal digits of milliseconds, 64 random bits."""
+    return f"{clock.now_ms():011x}{secrets.token_hex(8)}"
