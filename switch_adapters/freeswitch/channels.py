@@ -53,6 +53,8 @@ class Ending:
     hung_up_us: int
     due_ms: int
     disposition: str
+    of_caller: bool
+    """The channel was the caller's."""
     peer_went_first: bool
 
 

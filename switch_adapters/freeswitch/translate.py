@@ -172,6 +172,7 @@ class ChannelBook(Channels):
                 hung_up_us=_hung_up_us(event),
                 due_ms=now_ms + self._hold_back_ms,
                 disposition=disposition,
+                of_caller=channel.inbound and channel.uuid == call.channel,
                 peer_went_first=bool(text(event, "variable_last_bridge_hangup_cause")),
             )
         elif disposition:
@@ -182,7 +183,7 @@ class ChannelBook(Channels):
         if channel.uuid != call.live and _hung_up_us(event) - ending.hung_up_us > _SAME_HANGUP_US:
             call.live = channel.uuid  # it had moved here; we were not asked in between
             ending.ended = self._read_end(call, channel, event)
-            ending.disposition = disposition
+            ending.disposition, ending.of_caller = disposition, False
         self._end(call, told)
 
     def _move_or_end(self, call: Call, told: list[Delivery]) -> None:
@@ -226,7 +227,7 @@ class ChannelBook(Channels):
         if call.ended_by is not None:
             return call.ended_by
         if ending.disposition in _RECEIVED:
-            return EndedBy.CALLER if call.live == call.channel else EndedBy.CALLEE
+            return EndedBy.CALLER if ending.of_caller else EndedBy.CALLEE
         known = {
             self._cut_cause: EndedBy.US,
             "SYSTEM_SHUTDOWN": EndedBy.SWITCH,
