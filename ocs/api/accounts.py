@@ -179,7 +179,9 @@ class AccountItem:
                 changes[f"{name}_ticks"] = _limit(changes.pop(name), currency, name)
         if not changes:
             raise CallerError("nothing to change")
-        answer(resp, account_json(self._services.accounts.change(code, changes)))
+        view = self._services.accounts.change(code, changes)
+        self._services.terms_changed()
+        answer(resp, account_json(view))
 
 
 class Movements:
@@ -254,6 +256,7 @@ def _answer_posted(resp: falcon.Response, services: Services, code: str, outcome
         raise Conflict(f"refused: {outcome.reason}", hint="look at it with: ocs account show " + code)
     assert isinstance(outcome, Posted), outcome
     view = services.accounts.find(code)
+    services.funds_arrived(view.account_id)
     answer(resp, {"transfer_id": outcome.transfer_id, "account": account_json(view)}, 201)
 
 

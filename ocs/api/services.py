@@ -111,6 +111,10 @@ class Services:
     ready: Callable[[], Readiness]
     render_metrics: Callable[[], bytes]
     now_ms: Callable[[], int]
+    funds_arrived: Callable[[int], object] = lambda account_id: None
+    """Told after a top-up: calls that run out of this account's money extend."""
+    terms_changed: Callable[[], object] = lambda: None
+    """Told after a change of an account: what is cached of accounts is read anew."""
     apart: Callable[[Callable[[], Any]], Any] = lambda work: work()
     """Run long work (a sheet of a million rates) in a thread of its own, so that calls go on."""
     cdr_secrets: Mapping[str, str] = field(default_factory=dict)

@@ -55,15 +55,10 @@ class Metrics(Observer):
             "outcome",
         )
         self._open_calls = gauge("ocs_open_calls", "Calls that are not closed, by state", "state")
+        self._states: set[str] = set()
         self._open_holds = gauge("ocs_open_holds", "Legs that have money or units set aside")
         self._ended = counter("ocs_calls_ended_total", "Calls that are over, by who ended them", "by")
         self._talk = counter("ocs_talk_seconds_total", "Talk time that was charged")
-        self._charged = counter(
-            "ocs_charged_total", "What paying legs were charged, in major units", "currency"
-        )
-        self._shortfall = counter(
-            "ocs_shortfall_total", "What was charged and not collected, in major units", "currency"
-        )
         self._marks = counter("ocs_records_marked_total", "Call records with a mark, as in estimated", "mark")
         self._warnings = counter("ocs_warnings_total", "Callers told that their credit ends")
         self._cuts = counter("ocs_cuts_total", "Calls that we ended, by reason", "why")
@@ -126,7 +121,10 @@ class Metrics(Observer):
         self._extensions.labels(outcome).inc()
 
     def calls_open(self, by_state: dict[str, int]) -> None:
-        """How many calls stand in each state now."""
+        """How many calls stand in each state now; a state that is not named has none."""
+        self._states |= by_state.keys()
+        for state in self._states - by_state.keys():
+            self._open_calls.labels(state).set(0)
         for state, number in by_state.items():
             self._open_calls.labels(state).set(number)
 
@@ -138,12 +136,6 @@ class Metrics(Observer):
         """A call was settled: who ended it, how long it talked."""
         self._ended.labels(by).inc()
         self._talk.inc(talk_ms / 1000)
-
-    def charged(self, currency: str, amount: float, shortfall: float = 0.0) -> None:
-        """A paying leg was charged, in major units. A picture of the trend: money is never read from here."""
-        self._charged.labels(currency).inc(max(0.0, amount))
-        if shortfall > 0:
-            self._shortfall.labels(currency).inc(shortfall)
 
     def record_marked(self, mark: str) -> None:
         """A call record carries a mark."""

@@ -1,0 +1,1 @@
+"""Sample settings, tariffs and accounts: what `make run` starts with."""
