@@ -42,18 +42,11 @@ def book(*tariffs: Tariff, fx: list[FxRate] | None = None) -> TariffBook:
     return made
 
 
-def quote(
-    spec: str,
-    *,
-    at_ms: int = NOON,
-    currency: str | None = None,
-    fx: str = "1",
-    **terms: Any,
-) -> Quote:
-    """A quote of one rate for every number, for a payer in `currency`."""
+def quote(spec: str, *, at_ms: int = NOON, payer: str | None = None, fx: str = "1", **terms: Any) -> Quote:
+    """A quote of one rate for every number, for a payer in that currency (or the tariff's)."""
     made = tariff([("", "any", spec)], **terms)
     base = made.terms.currency
-    payer = currency or base
+    payer = payer or base
     got = book(made, fx=[FxRate(base, payer, 0, fx)]).quote("retail", "491511234", "43", at_ms, payer)
     assert isinstance(got, Quote), got
     return got
