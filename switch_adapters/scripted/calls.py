@@ -21,6 +21,9 @@ from switch_adapters.scripted.wire import Section
 
 Phase = Literal["new", "parked", "dialling", "talking", "over"]
 
+GRANTED: Final = "ocs_granted_s"
+"""The variable in which our door leaves the granted seconds; only for the line that people read."""
+
 FAR_IP: Final = "198.51.100.5"
 _LEFT_ALONE: Final = 0.3
 """How often a B leg that outlives its A leg by a moment reports itself as the call [b01, not b07]."""
@@ -110,8 +113,12 @@ class Call:
         self.truth.authorised_at_ms = self.exchange.clock.now_ms()
         self._new_profile(self.a_leg, extension, context)
         self._unpark()
-        self.note("is let through")
+        self.note("is let through" + self._granted())
         self._dial(0)
+
+    def _granted(self) -> str:
+        granted = self.a_leg.variables.get(GRANTED)
+        return f" for {granted} s" if granted else ""
 
     # --- dialling ---------------------------------------------------------------------------------
 

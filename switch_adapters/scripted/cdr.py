@@ -6,6 +6,7 @@ is tried again, then the record goes to the directory, if there is one.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -150,8 +151,11 @@ class CdrWriter:
         body, kind = record, "application/json"
         if self._encoding == "form":
             body, kind = b"cdr=" + url_encoded(to_text(record)).encode(), "application/x-www-form-urlencoded"
+        credentials = f"{url.username}:{url.password}".encode() if url.username else b""
+        cred = f"Authorization: Basic {b64encode(credentials).decode()}\r\n" if credentials else ""
+        host = f"{url.hostname}:{url.port or 80}"
         head = (
-            f"POST {url.path or '/'}?uuid={uuid} HTTP/1.1\r\nHost: {url.netloc}\r\n"
+            f"POST {url.path or '/'}?uuid={uuid} HTTP/1.1\r\nHost: {host}\r\n{cred}"
             f"User-Agent: freeswitch-json/1.0\r\nContent-Type: {kind}\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )

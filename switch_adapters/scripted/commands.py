@@ -152,8 +152,10 @@ class Api:
         words = arguments.split()
         if len(words) < 2:
             return "-USAGE: [+]<time> <uuid> [<cause>]\n"
-        if not self._find(words[1]):
+        found = self._find(words[1])
+        if not found:
             return NO_CHANNEL
+        found[0].note(f"may go on: the switch's own timer stands at {words[0]} s")
         cause = words[2].upper() if len(words) > 2 else "ALLOTTED_TIMEOUT"
         self._exchange.schedule_hangup(words[1], words[0], cause)
         return OK

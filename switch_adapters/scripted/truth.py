@@ -6,12 +6,13 @@ and benchmarks compare that with what was charged. Nothing here is ever sent ove
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+import orjson
 
 
 class Ender(StrEnum):
@@ -117,8 +118,8 @@ class Truth:
     def write(self, path: Path) -> None:
         """Replace the file in one step, so that whoever reads it after a kill finds a whole one."""
         part = path.with_suffix(path.suffix + ".part")
-        with part.open("w", encoding="utf-8") as out:
-            json.dump(self.summary(), out)
+        with part.open("wb") as out:
+            out.write(orjson.dumps(self.summary()))
             out.flush()
             os.fsync(out.fileno())
         part.replace(path)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.scripted.client import Frame, split_frames
 
-_BESIDE = Path(__file__).parent.parent / "fixtures" / "esl"
-DIRECTORY = Path(os.environ.get("OCS_RECORDINGS", _BESIDE))
+DIRECTORY = Path(__file__).parent.parent / "goldens" / "esl"
 
 Events = list[dict[str, Any]]
 
 
 def path_of(name: str, suffix: str) -> Path:
-    """The file of a recording by the first letters of its name; skips the test where there are none."""
-    found = sorted(DIRECTORY.glob(f"{name}_*.{suffix}"))
-    if not found:
-        pytest.skip(f"no recording {name} under {DIRECTORY}; set OCS_RECORDINGS")
-    return found[0]
+    """The file of a recording by the first letters of its name."""
+    (found,) = DIRECTORY.glob(f"{name}_*.{suffix}")
+    return found
 
 
 def frames(name: str) -> list[Frame]:
