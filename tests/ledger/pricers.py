@@ -10,7 +10,7 @@ from ocs.rating.model import Allowance, Charge, ChargeLine, Draw
 
 @dataclass(frozen=True)
 class FlatPricer:
-    """`ticks` for each begun increment of `increment_s`, `fee_ticks` once for a call of any length, tax on top.
+    """`ticks` for each begun increment of `increment_s`, `fee_ticks` once if it lasts at all, tax on top.
 
     Allowances pay whole increments, in order of priority, expiry and age; the fee is always money.
     """

@@ -232,9 +232,7 @@ def test_a_blocked_account_starts_no_call_and_extends_none() -> None:
     ("limit", "spent", "spent_days_ago", "granted_s"),
     [(600, 0, 0, 60), (600, 300, 0, 30), (600, 300, 1, 60), (600, 600, 0, None), (600, 595, 0, None)],
 )
-def test_daily_spend_is_limited(
-    limit: int, spent: int, spent_days_ago: int, granted_s: int | None
-) -> None:
+def test_daily_spend_is_limited(limit: int, spent: int, spent_days_ago: int, granted_s: int | None) -> None:
     batch = books(
         balance_ticks=100_000,
         daily_limit_ticks=limit,
@@ -326,7 +324,9 @@ def test_units_held_before_their_expiry_stay_the_calls_own() -> None:
 
 def test_a_leg_that_is_not_named_any_more_is_released() -> None:
     batch = books(balance_ticks=1_000)
-    decide(batch, hold("c", 60, legs=(PayingLeg(0, ALICE, FlatPricer()), PayingLeg(1, RESELLER, FlatPricer()))))
+    decide(
+        batch, hold("c", 60, legs=(PayingLeg(0, ALICE, FlatPricer()), PayingLeg(1, RESELLER, FlatPricer())))
+    )
     decide(batch, hold("c", 60, key="again"))
     assert (batch.accounts[RESELLER].held_ticks, batch.accounts[RESELLER].open_calls) == (0, 0)
     assert batch.accounts[ALICE].held_ticks == 600
