@@ -271,7 +271,7 @@ def expand_prefixes(text: str) -> list[str]:
     for part in _LIST.split(re.sub(r"\s*-\s*", "-", text).strip(" ,;|\t")):
         low, dash, high = part.partition("-")
         low, high = low.removeprefix("+"), high.removeprefix("+")
-        if len(high) < len(low):
+        if high and len(high) < len(low):
             high = low[: len(low) - len(high)] + high  # "4916-9": the tail alone
         if not dash:
             high = low
