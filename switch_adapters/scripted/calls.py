@@ -145,6 +145,7 @@ class Call:
         def unanswered(cause: str, a_cause: str, acted: bool) -> None:
             if self.phase == "dialling":
                 self._note_failure(cause)
+                self.a_leg.variables["last_bridge_hangup_cause"] = cause
                 self._failed(cause, a_cause, acted, attempt)
 
         at(far_end.ring_after_ms, self._ring)
@@ -406,6 +407,7 @@ class Call:
     def _end_from_caller(self, first: Channel, cause: str, acted: bool, rest: str) -> None:
         for owner, peer in self.pairs:
             self._hang_up(owner, cause if owner is first else rest, acted and owner is first)
+            peer.variables["last_bridge_hangup_cause"] = owner.hangup_cause
             self._hang_up(peer, rest if peer.times.answered else "ORIGINATOR_CANCEL", acted=False)
             if self.exchange.rng.random() < _LEFT_ALONE:
                 peer.call_uuid = peer.uuid
@@ -418,6 +420,7 @@ class Call:
         for owner, peer in reversed(self.pairs):
             self._hang_up(peer, cause, acted and peer is first)
             self._complete(peer)
+            owner.variables["last_bridge_hangup_cause"] = cause
             if owner.other is peer:
                 self._unbridge(owner, peer)
             self._hang_up(owner, cause, acted=False)
@@ -427,7 +430,6 @@ class Call:
         variables = self.a_leg.variables
         variables["originate_disposition"] = variables["originate_failed_cause"] = cause
         variables["DIALSTATUS"] = facts.DIALSTATUS.get(cause, cause)
-        variables["last_bridge_hangup_cause"] = cause
 
     def _failed(self, cause: str, a_cause: str, acted: bool, attempt: int) -> None:
         """A far end did not answer: the next one is tried [b13], or the call ends [b05, b06]."""
