@@ -190,7 +190,9 @@ class FakeSwitch:
                     block, _, buffer = buffer.partition(b"\n\n")
                     self._command(sock, block.decode())
         except OSError:
-            pass
+            return
+        finally:
+            self.subscribed = [one for one in self.subscribed if one is not sock]
 
     def _command(self, sock: socket.socket, command: str) -> None:
         self.commands.append(command)

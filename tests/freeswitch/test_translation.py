@@ -89,9 +89,9 @@ def test_a_call_that_the_switch_makes_itself_is_offered_by_a_rule_for_such_calls
     assert [line(one, at_ms(events[0])) for one in translate(events, book(rules))] == [
         "     0 aaaa offered   watch 0000000000 to 2000, acct-cb",
         "   520 aaaa answered",
-        "  1040 aaaa ended     540 ms by us, ALLOTTED_TIMEOUT",
-        "  1040 67db offered   watch 0000000000 to 2486, acct-cb",
-        "  1060 67db ended     0 ms by callee, USER_BUSY",
+        "  1060 aaaa ended     540 ms by us, ALLOTTED_TIMEOUT",
+        "  1060 67db offered   watch 0000000000 to 2486, acct-cb",
+        "  1080 67db ended     0 ms by callee, USER_BUSY",
     ]
 
 
