@@ -77,7 +77,7 @@ def parse_sheet(
         sheet.errors.append(RowError(1, error.message))
         return sheet
     parse = _RowParser(columns, terms, decimal_comma=delimiter == ";")
-    seen: dict[tuple[str, str], int] = {}
+    seen: dict[str, dict[str, int]] = {}
     told = 0
     for number, fields in _rows(reader, sheet.errors):
         try:
@@ -85,8 +85,9 @@ def parse_sheet(
         except CallerError as error:
             sheet.errors.append(RowError(number, error.message))
             continue
+        rows_of = seen.setdefault(identity, {})
         for prefix in prefixes:
-            first = seen.setdefault((prefix, identity), number)
+            first = rows_of.setdefault(prefix, number)
             if first != number:
                 sheet.errors.append(RowError(number, f"prefix {prefix or '*'} stands in row {first} already"))
             else:

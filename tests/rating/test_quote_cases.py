@@ -309,6 +309,15 @@ def test_the_connect_fee_is_due_once_by_the_band_at_the_answer() -> None:
     assert banded("2026-06-02 07:59:00", **prices).cost(120_000)[0] == 100_000 + 60_000 + 600_000
 
 
+def test_a_second_that_has_begun_before_the_boundary_is_not_moved_past_it() -> None:
+    per_second = {"peak": "0:1/1+1;band=peak", "off": "0:0.1/1+1"}
+    terms = {**PEAK, "decimals": 4}
+    made = book(tariff([("49", "", per_second["off"]), ("49", "", per_second["peak"])], **terms)).quote(
+        "retail", "49", "43", ms("2026-06-01 19:59:59", "Europe/Berlin") + 500, "EUR"
+    )
+    assert [made.cost(seconds * 1000)[0] for seconds in (1, 2)] == [1_000_000, 1_100_000]  # type: ignore[union-attr]
+
+
 def test_steps_go_on_by_call_second_in_the_other_band() -> None:
     # Half a minute of peak; off-peak's second step holds from call second 30 on.
     made = banded("2026-06-01 19:59:30", peak="0:0.60/60+30;band=peak", off="0:9/60+30,30:0.06/60+30")

@@ -37,7 +37,7 @@ def explained_charge(quote: Quote, duration_ms: int, allowances: Sequence[Allowa
     billable_s = quote.billable_s(duration_ms)
     included = cover(allowances, quote.destination, quote.answered_at_ms)
     lines = _Lines(quote)
-    if quote.fx.numerator != quote.fx.denominator:
+    if quote.currency != quote.tariff.terms.currency:
         rate = _decimal(Fraction(*quote.fx), 10)
         lines.add("fx", f"1 {quote.tariff.terms.currency} = {rate} {quote.currency}, as at the answer")
     if billable_s <= quote.grace_s:
