@@ -1,1 +1,1 @@
-"""The FreeSWITCH door (Event Socket)."""
+"""FreeSWITCH over its Event Socket: see README.md; the door is `door.FreeSwitch`."""

@@ -41,8 +41,10 @@ class Channel:
     loopback: bool = False
     inbound: bool = False
     answered_us: int = 0
+    heard: bool = False
+    """An event of its own was handled; without one it is known from hearsay only."""
     seen_ms: int = 0
-    """When its last event was handled, by our clock."""
+    """When something was last heard of it, by our clock."""
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class Channels:
     def see(self, event: Event, uuid: str, now_ms: int) -> Channel:
         """Take down what the event says about its channel (and, in a bridge, about the other one)."""
         channel = self._get(uuid)
-        channel.seen_ms = now_ms
+        channel.heard, channel.seen_ms = True, now_ms
         channel.inbound = text(event, "Call-Direction") == "inbound"
         channel.answered_us = micros(event, "Caller-Channel-Answered-Time") or channel.answered_us
         if text(event, "Channel-Name").startswith("loopback/"):

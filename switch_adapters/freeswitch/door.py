@@ -126,7 +126,7 @@ class FreeSwitch:
             self._lost.clear()
             try:
                 self._bring_up()
-            except LinkLost as error:
+            except (LinkLost, LinkBusy) as error:
                 self._drop(error.message)
                 self._observer.link_changed(self.name, False, error.message)
                 log.warning("switch not reached", switch=self.name, why=error.message, hint=error.hint)
@@ -195,7 +195,8 @@ class FreeSwitch:
             except LinkLost:
                 self._lost.wait()  # DISCONNECT comes after the events that were read before
                 return
-            except LinkBusy:
+            except Exception:  # whatever it was, the link is up and calls depend on the next pass
+                log.exception("resync failed, nothing is closed", switch=self.name)
                 wait_s = self.config.resync.recheck_s
             timer = self._clock.call_at(self._clock.now_ms() + int(wait_s * 1000), self._resync_now.set)
             self._resync_now.wait()

@@ -43,6 +43,7 @@ class Row:
 
     uuid: str
     loopback: bool
+    answered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,16 @@ def read_listing(reply: Reply) -> list[Row]:
     count, rows = listing.get("row_count"), listing.get("rows", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or count != len(rows):
         raise Unbelievable("the listing is not whole")
-    found = [Row(text(row, "uuid"), text(row, "name").startswith("loopback/")) for row in rows]
-    if not all(row.uuid for row in found):
+    if not all(text(row, "uuid") for row in rows):
         raise Unbelievable("the listing has a row without uuid")
-    return found
+    return [
+        Row(
+            uuid=text(row, "uuid"),
+            loopback=text(row, "name").startswith("loopback/"),
+            answered=text(row, "callstate") in ("ACTIVE", "HELD", "UNHELD"),
+        )
+        for row in rows
+    ]
 
 
 def judge(open_calls: Mapping[str, str], calls: Mapping[str, Call], up: Iterable[str]) -> Judgement:
@@ -120,7 +127,6 @@ class Resync:
         self._deliver = deliver
         self._observer = observer
         self._restarted = restarted
-        self._looked_at: set[str] = set()
 
     def run(self) -> float:
         """One pass; returns after how many seconds the next is due. Raises LinkLost."""
@@ -166,12 +172,9 @@ class Resync:
 
     def _look_at_unknown(self, rows: list[Row]) -> bool:
         """Dump the channels that the book does not know well; True if some are left for the next pass."""
-        up = {row.uuid for row in rows}
-        self._looked_at &= up
-        wanted = [row.uuid for row in rows if not row.loopback and self._is_unclear(row.uuid)]
+        wanted = [row.uuid for row in rows if not row.loopback and self._is_unclear(row)]
         now = wanted[: self._limits.max_dumps]
         for uuid, reply in self._ask([(uuid, api("uuid_dump", uuid, "json")) for uuid in now]):
-            self._looked_at.add(uuid)
             if not reply.ok:
                 continue  # it ended meanwhile
             try:
@@ -183,11 +186,10 @@ class Resync:
             self._deliver(self._book.translate(event, self._clock.now_ms()))
         return len(wanted) > len(now)
 
-    def _is_unclear(self, uuid: str) -> bool:
-        if uuid in self._looked_at:
-            call = self._book.calls.get(uuid)  # a call may be answered since; a stranger stays one
-            return call is not None and not call.answered_us
-        return True
+    def _is_unclear(self, row: Row) -> bool:
+        """Nothing was heard of it yet, or it was answered while nobody listened."""
+        channel = self._book.channels.get(row.uuid)
+        return channel is None or not channel.heard or (row.answered and not channel.answered_us)
 
     def _denied(self, judgement: Judgement, open_calls: Mapping[str, str]) -> set[str]:
         """The missing calls of which the switch says by name that they do not exist."""

@@ -249,11 +249,10 @@ def attributes(event: Event) -> dict[str, str]:
     is where the INVITE came from. Every channel variable of up to 256 characters is there as
     "variable:NAME".
     """
-    facts = {
-        f"variable:{name[9:]}": value
-        for name in event
-        if name.startswith("variable_") and len(value := text(event, name)) <= _MAX_ATTRIBUTE
-    }
+    facts: dict[str, str] = {}
+    for name in event:
+        if name.startswith("variable_") and len(value := text(event, name)) <= _MAX_ATTRIBUTE:
+            facts["variable:" + name[9:]] = value
     named = {
         "sip_user": text(event, "variable_sip_auth_username") or text(event, "variable_user_name"),
         "from_user": text(event, "variable_sip_from_user"),
@@ -265,7 +264,9 @@ def attributes(event: Event) -> dict[str, str]:
         "dialled": text(event, "Caller-Destination-Number"),
     }
     facts.update((name, value) for name, value in named.items() if value)
-    return {name.replace("\0", ""): value.replace("\0", "") for name, value in facts.items()}
+    if "\0" in "".join(facts.values()):  # PostgreSQL stores no NUL
+        return {name: value.replace("\0", "") for name, value in facts.items()}
+    return facts
 
 
 def _holds(rule: OfferRule, event: Event) -> bool:

@@ -350,7 +350,7 @@ def test_calls_unknown_to_us_are_offered_late(scene: Scene) -> None:
     watched = {"Caller_Destination_Number": "2000", "Caller_Channel_Answered_Time": ANSWERED_US}
     scene.switch.dumps["W"] = channel_event("CHANNEL_DATA", "W", variable_account="x", **watched)
     scene.switch.dumps["P"] = channel_event("CHANNEL_DATA", "P", variable_current_application="park")
-    scene.switch.dumps["N"] = channel_event("CHANNEL_DATA", "N", Caller_Destination_Number="999")
+    scene.switch.dumps["N"] = channel_event("CHANNEL_DATA", "N", **watched)  # its account does not show
     scene.up()
     assert [(channel, offered.mode) for channel, offered in scene.heard.of(Offered)] == [
         ("W", Mode.WATCH),
@@ -377,6 +377,39 @@ def test_a_call_transferred_in_the_gap_is_found_under_its_other_leg(scene: Scene
     assert [found.answered_at_ms for _, found in scene.heard.of(CallFound)] == [1_800_000_000_500]
     assert scene.door.perform(Cut("A", "insufficient_funds"))
     assert scene.commands()[-1] == "api uuid_kill B ALLOTTED_TIMEOUT"
+
+
+def test_a_call_answered_in_the_gap_is_found_answered(scene: Scene) -> None:
+    scene.up()
+    scene.switch.show("A", callstate="RINGING")
+    scene.emit("CHANNEL_PROGRESS", "A", variable_account="x", Caller_Destination_Number="2000")
+    scene.switch.drop_links()
+    eventually(lambda: scene.heard.of(SwitchLost))
+    scene.switch.rows[0]["callstate"] = "ACTIVE"
+    scene.switch.dumps["A"] = channel_event("CHANNEL_DATA", "A", Caller_Channel_Answered_Time=ANSWERED_US)
+    settle()
+    advance(scene.clock, 1_000)
+    eventually(lambda: scene.heard.of(CallFound))
+    assert scene.heard.kinds("A") == ["Offered", "Ringing", "SwitchLost", "Answered", "CallFound"]
+
+
+def test_channels_that_events_told_of_are_not_dumped(scene: Scene) -> None:
+    scene.up()
+    for number in range(20):
+        scene.watch(f"c{number}")
+    advance(scene.clock, 30_000)
+    eventually(lambda: len(scene.heard.of(CallFound)) == 20)
+    assert scene.switch.asked("api uuid_dump") == []
+
+
+def test_a_handler_that_fails_in_a_resync_does_not_stop_the_next(scene: Scene) -> None:
+    scene.up()
+    scene.watch("A")
+    healthy, scene.heard.open_channels = scene.heard.open_channels, None  # type: ignore[method-assign]
+    advance(scene.clock, 30_000)
+    scene.heard.open_channels = healthy  # type: ignore[method-assign]
+    advance(scene.clock, 2_000)
+    eventually(lambda: scene.heard.of(CallFound))
 
 
 # --- ends held back -------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import gevent
 import pytest
+from gevent.server import StreamServer
 
 from ocs.errors import CallerError, OutsideError
 from ocs.runtime.clock import ManualClock
 from switch_adapters.freeswitch.config import LinkLimits
 from switch_adapters.freeswitch.frames import text
 from switch_adapters.freeswitch.link import DISCONNECT, Link, LinkBusy, LinkEvent, LinkLost, api, word
-from tests.freeswitch.fakes import Counted, FakeSwitch, advance, eventually
+from tests.freeswitch.fakes import Counted, FakeSwitch, advance, eventually, settle
 
 
 @pytest.fixture
@@ -126,8 +127,6 @@ def test_a_late_reply_is_never_taken_for_the_next_commands(switch: FakeSwitch, c
 
 
 def test_a_switch_that_accepts_and_says_nothing_does_not_hold_connect(clock: ManualClock) -> None:
-    from gevent.server import StreamServer
-
     server = StreamServer(("127.0.0.1", 0), lambda sock, _: gevent.sleep(60))
     server.start()
     link = Link("fs", "127.0.0.1", server.server_port, "x", clock=clock)
@@ -137,6 +136,33 @@ def test_a_switch_that_accepts_and_says_nothing_does_not_hold_connect(clock: Man
     opening.join(5)
     server.stop(timeout=0)
     assert isinstance(opening.value, LinkLost)
+
+
+def test_a_switch_that_stops_reading_holds_no_command_past_its_deadline(clock: ManualClock) -> None:
+    def greet_then_stall(sock: gevent.socket.socket, _address: object) -> None:
+        sock.sendall(b"Content-Type: auth/request\n\n")
+        gevent.sleep(60)
+
+    server = StreamServer(("127.0.0.1", 0), greet_then_stall)
+    server.start()
+    link = Link("fs", "127.0.0.1", server.server_port, "x", clock=clock)
+    link.open()
+    askers = [gevent.spawn(_outcome, link, "api status " + "x" * 1_000_000) for _ in range(20)]
+    settle()
+    assert not any(asker.ready() for asker in askers)
+    advance(clock, 5_000)
+    gevent.joinall(askers, timeout=5)
+    server.stop(timeout=0)
+    assert [type(asker.value) for asker in askers] == [LinkLost] * 20
+
+
+def test_a_disconnect_notice_is_told_with_its_reason(switch: FakeSwitch, clock: ManualClock) -> None:
+    link, heard, _ = connected(switch, clock)
+    notice = b"The system is being shut down.\n"
+    head = b"Content-Type: text/disconnect-notice\nContent-Length: %d\n\n" % len(notice)
+    switch.connections[0].sendall(head + notice)
+    eventually(lambda: names(heard) == [DISCONNECT])
+    assert link.lost_because == "disconnect notice: The system is being shut down."
 
 
 def test_one_byte_that_is_not_utf8_does_not_kill_the_reader(switch: FakeSwitch, clock: ManualClock) -> None:
