@@ -105,7 +105,7 @@ INVARIANTS: Final = (
            GROUP BY call_id, leg_no HAVING count(*) > 1""",
     ),
     Invariant(
-        "a charge is what was collected plus the shortfall, and its transfer moved what was collected",
+        "a charge is what was collected plus the shortfall, and its transfer moved the former",
         "charges",
         """SELECT c.charge_id, c.net_ticks + c.tax_ticks AS total, c.collected_ticks, c.shortfall_ticks,
                   coalesce(p.ticks, 0) AS moved FROM charges c
