@@ -259,6 +259,34 @@ def test_reach_is_exact_to_the_millisecond(rule: str, reach_ms: int) -> None:
     assert quote("0:0.60/60+1", duration=rule).reach(100_000, 3_600_000) == reach_ms
 
 
+@pytest.mark.parametrize(
+    ("mode", "funds_cents", "reach_s"),
+    [
+        # A second costs half a cent: half-even takes 1 s for nothing, 3 s for 2 cents, 5 s for 2 cents.
+        ("half-even", 0, 1),
+        ("half-even", 1, 2),
+        ("half-even", 2, 5),
+        ("half-up", 0, 0),
+        ("half-up", 1, 2),
+        ("down", 0, 1),
+        ("down", 1, 3),
+        ("up", 0, 0),
+        ("up", 1, 2),
+    ],
+)
+def test_reach_ends_at_the_half_as_the_rounding_does(mode: str, funds_cents: int, reach_s: int) -> None:
+    made = quote("0:0.005/1+1", rounding=mode, decimals=2)
+    assert made.reach(funds_cents * 10_000, 3_600_000) == reach_s * 1000
+
+
+def test_one_quote_serves_as_the_bundle_shrinks_and_grows() -> None:
+    made = quote("0:0.60/60+1")
+    covered = (40, 20, 0, 50)
+    assert [made.cost(60_000, [Allowance(1, units)])[0] for units in covered] == [
+        (60 - units) * 10_000 for units in covered
+    ]
+
+
 def test_with_floor_the_first_second_is_not_given_away() -> None:
     made = quote("0:0.60/60+1", duration="floor")
     assert made.reach(9_999, 500) == 0
