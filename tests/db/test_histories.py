@@ -56,7 +56,7 @@ def run_and_compare(engine: Engine, history: list[Deed]) -> None:
     write_books(engine, batch)
     batch.accounts[CASH].balance_ticks = -sum(account.balance_ticks for account in batch.accounts.values())
     gifts = sum(deed.kind == "gift" for deed in history)
-    batch.fresh_allowance_ids = list(range(gifts, 0, -1))
+    batch.fresh_allowance_ids = list(range(2 * gifts, 0, -1))
     committer = Committer(engine, ManualClock())
     for number, deed in enumerate(history):
         command = command_of(deed, number)
@@ -66,6 +66,8 @@ def run_and_compare(engine: Engine, history: list[Deed]) -> None:
             committer.close()
             committer = Committer(engine, ManualClock())
             assert committer.submit(command) == expected
+            if deed.kind == "gift" and engine.dialect.name == "postgresql":
+                batch.fresh_allowance_ids.pop()  # a sequence does not take back an id for a repeat
     committer.close()
     assert_same_books(engine, batch)
     assert {finding.invariant for finding in broken(engine)} <= {UNRECORDED}
