@@ -42,7 +42,10 @@ def read_bytes(req: falcon.Request, limit: int) -> bytes:
         raise falcon.HTTPLengthRequired(description="send a Content-Length")
     if req.content_length > limit:
         raise falcon.HTTPContentTooLarge(description=f"the body may have {limit} bytes")
-    body: bytes = req.bounded_stream.read()
+    try:
+        body: bytes = req.bounded_stream.read()
+    except OSError:
+        body = b""
     if len(body) != req.content_length:
         raise CallerError("the body ended early")
     return body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from ocs.ledger.wire import load_lines
 
 PAGE: Final = 1_000
 Position = tuple[int, str, int]
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 COLUMNS: Final = (
     "call_id", "leg_no", "role", "account", "switch", "channel", "mode", "origin", "destination", "prefix",
@@ -153,6 +155,6 @@ def _position(text: str | None) -> Position | None:
         return None
     at_ms, _, rest = text.partition("/")
     call_id, _, leg_no = rest.rpartition("/")
-    if not (at_ms.isascii() and at_ms.isdigit() and call_id and leg_no.isascii() and leg_no.isdigit()):
+    if not (_NUMBER.fullmatch(at_ms) and _NUMBER.fullmatch(leg_no) and call_id):
         raise CallerError("after must be the value that the page before gave")
     return int(at_ms), call_id, int(leg_no)

@@ -69,13 +69,13 @@ def moment(text: str | None) -> str | None:
 
 
 def span(seconds: float | None) -> str | None:
-    """Seconds as h:mm:ss or m:ss."""
+    """Seconds as h:mm:ss or m:ss, with hundredths where there are any."""
     if seconds is None:
         return None
-    whole = int(seconds)
-    hours, rest = divmod(whole, 3_600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+    hours, rest = divmod(round(seconds * 100), 360_000)
+    minutes, rest = divmod(rest, 6_000)
+    left = f"{rest // 100:02}" + (f".{rest % 100:02}" if rest % 100 else "")
+    return f"{hours}:{minutes:02}:{left}" if hours else f"{minutes}:{left}"
 
 
 class Progress:

@@ -39,7 +39,11 @@ def configure(
     if json:
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
     else:
-        renderers = [structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=26)]
+        renderers = [
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(), pad_event_to=26, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
