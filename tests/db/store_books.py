@@ -14,16 +14,22 @@ from ocs.ledger.model import Granted, Refused, Settled, Writes
 from tests.ledger.books import ALICE, CASH, NOW, books
 
 
-def write_books(engine: Engine, batch: Batch | None = None) -> None:
-    """Write the accounts, and a tariff version for charges to point to. Balances come with postings."""
-    batch = batch or books(balance_ticks=1_000)
-    accounts = list(batch.accounts.values())
+def write_tariff_version(engine: Engine) -> None:
+    """The version that FlatPricer names, for charges to point to."""
     with writing(engine) as connection:
         connection.execute(
             insert(tables.tariff_versions).values(
                 tariff="retail", version=1, currency="USD", effective_from_ms=0, terms={}, imported_at_ms=0
             )
         )
+
+
+def write_books(engine: Engine, batch: Batch | None = None) -> None:
+    """Write the accounts, and a tariff version for charges to point to. Balances come with postings."""
+    batch = batch or books(balance_ticks=1_000)
+    accounts = list(batch.accounts.values())
+    write_tariff_version(engine)
+    with writing(engine) as connection:
         given = sum(account.balance_ticks for account in accounts)
         for account in accounts:
             connection.execute(
