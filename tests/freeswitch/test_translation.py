@@ -234,6 +234,18 @@ def test_a_call_answered_before_it_parks_is_offered_and_answered() -> None:
     assert told[0][1].mode is Mode.AUTHORISE  # type: ignore[union-attr]
 
 
+def test_half_a_loopback_is_never_a_call_even_when_nothing_tells_where_it_came_from() -> None:
+    half = leg("CHANNEL_ANSWER", "A", 1.0, Channel_Name="loopback/2000-b")
+    assert book().translate(half, 0) == []
+
+
+def test_who_calls_in_is_a_call_of_its_own_whatever_its_variables_claim() -> None:
+    one = started()
+    claims = {"variable_originator": "A", "variable_ocs_aleg_uuid": "A"}
+    second = channel_event("CHANNEL_PARK", "C", **claims)
+    assert [(channel, type(event)) for channel, event in one.translate(second, 0)] == [("C", Offered)]
+
+
 def test_a_call_that_talked_without_asking_is_told_of() -> None:
     talked: list[str] = []
     one = ChannelBook(RULES, unauthorised=talked.append)
