@@ -6,7 +6,7 @@ executemany on SQLite. A version appears at once and never changes after, but fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -199,13 +199,11 @@ def _read_rates(connection: Connection, version_id: int) -> Iterator[RateRow]:
     mark = "%s" if connection.dialect.name == "postgresql" else "?"
     query = f"SELECT prefix, name, spec FROM {rates.name} WHERE tariff_version_id = {mark} ORDER BY row_no"
     raw = cast(Any, connection.connection)
-    if connection.dialect.name == "postgresql":
-        cursor = raw.cursor(name="ocs_read_rates")  # on the server: the client holds one chunk at a time
-        cursor.itersize = CHUNK
-    else:
-        cursor = raw.cursor()
+    # Named: the cursor stays on the server, and the client holds one chunk at a time.
+    cursor = raw.cursor(name="ocs_rates") if connection.dialect.name == "postgresql" else raw.cursor()
     try:
         cursor.execute(query, (version_id,))
-        yield from cast(Iterable[RateRow], iter(cursor))
+        while chunk := cursor.fetchmany(CHUNK):
+            yield from cast(list[RateRow], chunk)
     finally:
         cursor.close()

@@ -39,21 +39,34 @@ def test_a_blocked_prefix_is_refused_and_a_longer_one_is_not() -> None:
     assert [price(made, n) for n in ("4989", "499005", "4990012")] == [1, Refusal.NUMBER_BLOCKED, 2]
 
 
-def test_the_most_specific_origin_wins_but_a_longer_prefix_goes_before() -> None:
-    made = book(
-        tariff(
-            [
-                ("49", "", PER_S.format(1)),
-                ("49", "", PER_S.format(2) + ";origin=wide"),
-                ("49", "", PER_S.format(3) + ";origin=narrow"),
-                ("4915", "", PER_S.format(4)),
-            ],
-            origins={"wide": ["4"], "narrow": ["431", "44"]},
-        )
-    )
+ORIGIN_ROWS = [
+    ("49", "", PER_S.format(1)),
+    ("49", "", PER_S.format(2) + ";origin=wide"),
+    ("49", "", PER_S.format(3) + ";origin=narrow"),
+    ("4915", "", PER_S.format(4)),
+]
+
+
+@pytest.mark.parametrize("rows", [ORIGIN_ROWS, ORIGIN_ROWS[::-1]])
+def test_the_most_specific_origin_wins_but_a_longer_prefix_goes_before(
+    rows: list[tuple[str, str, str]],
+) -> None:
+    made = book(tariff(rows, origins={"wide": ["4"], "narrow": ["431", "44"]}))
     callers = {"1": 1, "43": 2, "431": 3, "+4412": 3, "anonymous": 1, "": 1}
     assert {caller: price(made, "4930", caller) for caller in callers} == callers
     assert price(made, "4915", "431") == 4
+
+
+@pytest.mark.parametrize("band_first", [False, True])
+def test_a_rate_of_the_band_goes_before_a_newer_one_for_any_time(band_first: bool) -> None:
+    rows = [("49", "", PER_S.format(1) + f";from={NOON - 5}"), ("49", "", PER_S.format(2) + ";band=all")]
+    made = book(tariff(rows[::-1] if band_first else rows, bands=[{"name": "all"}]))
+    assert price(made, "49") == 2
+
+
+def test_of_two_origins_that_match_alike_the_later_row_holds() -> None:
+    rows = [("49", "", PER_S.format(1) + ";origin=a"), ("49", "", PER_S.format(2) + ";origin=b")]
+    assert price(book(tariff(rows, origins={"a": ["43"], "b": ["43"]})), "49") == 2
 
 
 def test_a_prefix_for_some_callers_only_leaves_the_others_to_the_shorter_one() -> None:
