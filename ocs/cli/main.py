@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 import click
@@ -67,10 +68,10 @@ def cli() -> None:
     """
 
 
-def run() -> NoReturn:
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """The console script: errors become one line on standard error, what to do next, and an exit code."""
     try:
-        code = cli.main(prog_name="ocs", standalone_mode=False)
+        code = cli.main(arguments, prog_name="ocs", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else exits.OK)
     except click.ClickException as fault:
