@@ -20,6 +20,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from db.greenlet_connection import GreenletConnection
 from ocs.errors import OutsideError
 
 IDLE_TRANSACTION_TIMEOUT_MS: Final = 15_000
@@ -43,15 +44,10 @@ def make_engine(
         f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={statement_timeout_ms} "
         f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS} -c timezone=UTC"
     )
-    return create_engine(
-        parsed,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=connect_timeout_s,
-        pool_pre_ping=True,
-        json_serializer=_dumps,
-        json_deserializer=orjson.loads,
-        connect_args={
+    _, where = parsed.get_dialect()().create_connect_args(parsed)
+
+    def connect() -> GreenletConnection:
+        settings = {
             "connect_timeout": connect_timeout_s,
             "options": options,
             "application_name": "ocs",
@@ -59,7 +55,18 @@ def make_engine(
             "keepalives_interval": 5,
             "keepalives_count": 2,
             "tcp_user_timeout": TCP_TIMEOUT_MS,
-        },
+        }
+        return GreenletConnection.connect(**{**settings, **where})
+
+    return create_engine(
+        parsed,
+        creator=connect,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=connect_timeout_s,
+        pool_pre_ping=True,
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
     )
 
 
