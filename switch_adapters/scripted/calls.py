@@ -297,9 +297,8 @@ class Call:
                     self.exchange.schedule_hangup(self.a_leg.uuid, when, cause)
 
     def _talked(self) -> None:
-        owner, peer = self.pairs[-1] if len(self.pairs) == 1 else (self.pairs[0][0], self.pairs[-1][1])
         by_caller = self.script.hangs_up == "caller"
-        first = owner if by_caller or not peer.up else peer
+        first = self.owner if by_caller or not self.pairs else self.pairs[-1][1]
         self.end(first, "NORMAL_CLEARING", Ender.CALLER if by_caller else Ender.CALLEE)
 
     def _take(self, turn: Turn) -> None:

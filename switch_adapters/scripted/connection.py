@@ -58,6 +58,7 @@ class Connection:
             self.send(wire.frame("auth/request"))
         try:
             while not self.closed and (data := self._socket.recv(_CHUNK)):
+                self.server.bytes_moved += len(data)
                 for command in reader.feed(data):
                     self._handling = True
                     self._handle(command)
@@ -103,6 +104,7 @@ class Connection:
                     data += self._out.get()
                 self._socket.sendall(data)
                 self._unread -= len(data)
+                self.server.bytes_moved += len(data)
         except OSError:
             self.closed = True
         finally:

@@ -24,6 +24,8 @@ class EventSocketServer:
         self.applications = Applications(exchange)
         self.api = Api(exchange, self.applications)
         self.connections: set[Connection] = set()
+        self.bytes_moved = 0
+        """Bytes read and written so far: while it stands still, nobody talks to us."""
         self.address = ("", 0)
         self._server: gevent.server.StreamServer | None = None
         exchange.listener = self._tell
