@@ -23,6 +23,7 @@ import pytest
 from db.migrate import upgrade
 
 POSTGRESQL_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+UTF8 = ("-E", "UTF8", "--locale=C")
 START_TIMEOUT_S = 30
 _numbers = count(1)
 
@@ -57,6 +58,19 @@ class PostgresServer:
     def __init__(self, port: int) -> None:
         self.port = port
         self._template = False
+
+    def wait_until_up(self) -> None:
+        """It listens before it is ready: "the database system is starting up" is no answer."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                self._run("SELECT 1")
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def url(self, database: str) -> str:
         """SQLAlchemy URL of one of its databases."""
@@ -105,8 +119,7 @@ def postgresql(*, durable: bool = False) -> Iterator[PostgresServer]:
             shutil.chown(home, "postgres")
         data = home / "data"
         subprocess.run(
-            [*as_user, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
-            + ["--locale=C"],
+            [*as_user, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", *UTF8],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=home,
@@ -123,7 +136,9 @@ def postgresql(*, durable: bool = False) -> Iterator[PostgresServer]:
         )
         try:
             _wait_for(port, process)
-            yield PostgresServer(port)
+            server = PostgresServer(port)
+            server.wait_until_up()
+            yield server
         finally:
             subprocess.run(
                 [*as_user, binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"],

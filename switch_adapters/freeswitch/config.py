@@ -136,7 +136,10 @@ class ResyncLimits:
     """After a listing in which a call is missing: `show channels` lags by up to 0.3 s."""
     breaker_calls: int = 5
     breaker_share: float = 0.3
-    """More than both of these missing at once: believe nothing."""
+    """More than both of these missing at once: believe nothing …"""
+    breaker_patience_s: float = 60.0
+    """… but a call that the switch denied by name in every pass for so long. After a gap many calls are gone
+    indeed, and their holds must not stay for ever."""
     max_dumps: int = 500
     """`uuid_dump` takes the switch 0.6 ms; the rest waits for the next pass."""
 

@@ -1,8 +1,9 @@
 """Which calls are up on the switch, really? Ask for a listing, doubt it, ask again, and only then say so.
 
 "Unknown" never means "ended". A listing is believed if it is complete, if each call that it lacks is denied
-by name (`uuid_exists`), and if not too many are lacking at once (the circuit breaker); an empty one only if
-the core itself counts no sessions. What is believed is still only one miss: the call's own table wants two.
+by name (`uuid_exists`), and if not too many are lacking at once: the circuit breaker, which gives way only
+for calls that were denied in every pass for `breaker_patience_s`. An empty listing is believed only if the
+core itself counts no sessions. What is believed is still only one miss: the call's own table wants two.
 A restarted switch (its Core-UUID changed) has lost what it does not list, at once.
 """
 
@@ -127,6 +128,7 @@ class Resync:
         self._deliver = deliver
         self._observer = observer
         self._restarted = restarted
+        self._denied_since_ms: dict[str, int] = {}
 
     def run(self) -> float:
         """One pass; returns after how many seconds the next is due. Raises LinkLost."""
@@ -147,9 +149,11 @@ class Resync:
         self._tell_found(open_calls, judgement)
         if not self._restarted and trips(len(denied), len(open_calls), self._limits):
             self._doubt("too many calls are missing at once", len(denied), len(open_calls))
+            self._tell_gone(self._long_denied(denied))
             return self._limits.recheck_s
         self._tell_gone(denied)
         self._restarted = False
+        self._denied_since_ms.clear()
         still_open = self._handler.open_channels(self._switch)
         self._book.purge({row.uuid for row in rows}, still_open, asked_ms - _LAG_MS)
         self._observer.listing_read(self._switch, len(judgement.found), len(denied))
@@ -197,6 +201,13 @@ class Resync:
             return set(judgement.missing)
         asked = [(one, api("uuid_exists", open_calls[one])) for one in judgement.missing]
         return {channel for channel, reply in self._ask(asked) if reply.text == "false"}
+
+    def _long_denied(self, denied: set[str]) -> set[str]:
+        """Those of the denied calls that were denied in every pass since `breaker_patience_s` ago."""
+        now_ms = self._clock.now_ms()
+        self._denied_since_ms = {one: self._denied_since_ms.get(one, now_ms) for one in denied}
+        patience_ms = int(self._limits.breaker_patience_s * 1000)
+        return {one for one, since_ms in self._denied_since_ms.items() if now_ms - since_ms >= patience_ms}
 
     def _ask(self, commands: list[tuple[str, str]]) -> list[tuple[str, Reply]]:
         answers: list[tuple[str, Reply]] = []

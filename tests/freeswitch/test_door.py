@@ -292,6 +292,25 @@ def test_the_breaker_keeps_many_calls_from_being_closed_at_once(
     )
 
 
+def test_the_breaker_gives_way_for_calls_that_are_denied_by_name_for_a_minute(scene: Scene) -> None:
+    scene.up()
+    channels = [f"c{number:02}" for number in range(10)]
+    for channel in channels:
+        scene.watch(channel)
+    for channel in channels[:6]:
+        scene.switch.hide(channel)
+    advance(scene.clock, 30_000)
+    for second in range(2, 62, 2):
+        tripped = second // 2
+        eventually(lambda tripped=tripped: len(scene.observer.calls("breaker_tripped")) >= tripped)
+        assert scene.heard.of(CallGone) == [], f"{second} s"
+        scene.switch.emit({"Event-Name": "HEARTBEAT"})
+        settle()
+        advance(scene.clock, 2_000)
+    eventually(lambda: len(scene.heard.of(CallGone)) == 6)
+    assert {channel for channel, _ in scene.heard.of(CallGone)} == set(channels[:6])
+
+
 def test_a_switch_that_restarted_has_lost_its_calls_at_once(scene: Scene) -> None:
     scene.up()
     for number in range(20):

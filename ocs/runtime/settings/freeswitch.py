@@ -117,6 +117,8 @@ class FreeSwitchSettings(Section):
     """A list that misses more calls than this, and more than breaker_percent of them, is not believed."""
     breaker_percent: int = Field(default=30, ge=1, le=100)
     """See breaker_calls."""
+    breaker_patience_s: int = Field(default=60, ge=0, le=3_600)
+    """Calls that the switch denied by name in every pass for so long are believed gone all the same."""
     cdr_directory: Path | None = None
     """Where mod_json_cdr writes its files, if it writes here; they are taken in and deleted after a day."""
     cdr_secret_file: SecretFile | None = None
@@ -171,6 +173,7 @@ class FreeSwitchSettings(Section):
                 period_s=self.resync_period_s,
                 breaker_calls=self.breaker_calls,
                 breaker_share=self.breaker_percent / 100,
+                breaker_patience_s=self.breaker_patience_s,
             ),
             cdr_folder=CdrFolder(self.cdr_directory) if self.cdr_directory else None,
         )
