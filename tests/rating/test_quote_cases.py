@@ -407,3 +407,14 @@ def test_a_free_call_says_why(spec: str, duration_ms: int, text: str) -> None:
     charge = quote(spec).charge(duration_ms)
     assert [(line.kind, line.text) for line in charge.lines] == [("free", text)]
     assert (charge.billed_s, charge.total_ticks) == (0, 0)
+
+
+def test_a_price_that_contains_the_tax_shows_it_taken_out() -> None:
+    charge = quote("0:0.1/60+60", tax=VAT, tax_included=True, decimals=4).charge(1000)
+    assert [(line.kind, line.exact_num, line.exact_den) for line in charge.lines] == [
+        ("usage", 100_000, 1),
+        ("tax_included", -16_000, 1),
+        ("tax", 1_900_000, 119),
+        ("tax_rounding", 4_000, 119),
+    ]
+    assert (charge.net_ticks, charge.tax_ticks) == (84_000, 16_000)
