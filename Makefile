@@ -42,7 +42,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@touch $@
 
 LOCK = uv pip compile pyproject.toml requirements.in --generate-hashes --python-version 3.11 \
-	--no-header --no-annotate --no-emit-index-url --quiet
+	--no-header --no-annotate --quiet
 lock:
 	$(LOCK) -o requirements.txt
 	$(LOCK) --extra dev --constraint requirements.txt -o requirements-dev.txt
