@@ -191,7 +191,9 @@ class Connection:
         due = gevent.event.Event()
         clock = self.server.exchange.clock
         clock.call_at(clock.now_ms() + ms, due.set)
+        self._handling = False  # only time can end this wait
         due.wait()
+        self._handling = True
 
     def _authorise(self, command: ClientCommand) -> None:
         if command.verb != "auth":

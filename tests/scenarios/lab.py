@@ -274,6 +274,10 @@ class Lab:
         """What stands on the account."""
         return format_amount(self._account(code)["balance_ticks"], "USD")
 
+    def ticks(self, code: str) -> int:
+        """What stands on the account, in ticks."""
+        return int(self._account(code)["balance_ticks"])
+
     def held(self, code: str) -> str:
         """What is set aside on the account."""
         return format_amount(self._account(code)["held_ticks"], "USD")
