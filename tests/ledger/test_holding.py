@@ -112,6 +112,14 @@ def test_a_dearer_price_at_the_answer_shrinks_the_grant() -> None:
     assert batch.accounts[ALICE].held_ticks == 600
 
 
+def test_a_cheaper_price_at_the_answer_gives_money_back_and_the_peak_is_remembered() -> None:
+    batch = books(balance_ticks=600)
+    decide(batch, hold("c", 60))
+    decide(batch, hold("c", 60, key="answer", pricer=FlatPricer(5), shrink=True))
+    assert batch.accounts[ALICE].held_ticks == 300
+    assert batch.calls["c"].holds[0].peak_ticks == 600
+
+
 def test_a_price_at_the_answer_that_covers_no_floor_is_refused_and_the_hold_stays() -> None:
     batch = books(balance_ticks=600)
     decide(batch, hold("c", 60))
