@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BENCHMARKS = sorted(path.stem for path in HERE.glob("*.py") if "def rows(" in path.read_text("utf-8"))
-CALL = "import importlib, json, sys; rows = importlib.import_module(sys.argv[1]).rows(); print(json.dumps(rows))"
+CALL = "import importlib, json, sys; print(json.dumps(importlib.import_module(sys.argv[1]).rows()))"
 
 
 def machine() -> str:
@@ -25,7 +25,8 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.machine(),
     )
-    memory_kb = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    totals = (line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
+    memory_kb = int(next(totals, "0"))
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     return (
@@ -46,7 +47,9 @@ def main() -> int:
     wanted = sys.argv[1:] or BENCHMARKS
     unknown = set(wanted) - set(BENCHMARKS)
     if unknown:
-        print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        print(
+            f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}", file=sys.stderr
+        )
         return 2
     print(machine(), flush=True)
     failed = 0

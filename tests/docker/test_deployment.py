@@ -136,7 +136,7 @@ def contexts() -> dict[str, ElementTree.Element]:
 
 
 def profile_contexts() -> set[str]:
-    """Contexts that SIP leads to: by a profile, or by an entry of the directory (the commented example too)."""
+    """Contexts that SIP leads to: by a profile, or by the directory (also its commented example)."""
     entries = re.findall(r'name="user_context" value="(\w+)"', (CONF / "directory.xml").read_text())
     params = xml("freeswitch.xml").iter("param")
     profiles = {param.attrib["value"] for param in params if param.attrib["name"] == "context"}
