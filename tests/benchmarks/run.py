@@ -29,9 +29,10 @@ def machine() -> str:
     memory_kb = int(next(totals, "0"))
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
+    day = time.strftime("%Y-%m-%d", time.gmtime())
     return (
         f"{model}, {cores} cores, {memory_kb // 1_048_576} GiB, Linux {platform.release()}, "
-        f"Python {platform.python_version()}, load before {load:.1f}, {time.strftime('%Y-%m-%d', time.gmtime())}"
+        f"Python {platform.python_version()}, load before {load:.1f}, {day}"
     )
 
 
