@@ -139,9 +139,10 @@ class AccountRepository:
             row = connection.execute(select(accounts).where(accounts.c.code == code)).first()
             while row is not None and row.account_id not in [below.account_id for below in chain]:
                 chain.append(row)
-                row = connection.execute(
-                    select(accounts).where(accounts.c.account_id == row.parent_id)
-                ).first()
+                above = row.parent_id
+                row = None
+                if above is not None:
+                    row = connection.execute(select(accounts).where(accounts.c.account_id == above)).first()
         view: PayerView | None = None
         for row in reversed(chain):
             view = self._payer_view(row, view)

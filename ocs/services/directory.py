@@ -13,7 +13,7 @@ from typing import Final
 from ocs.ports import Clock
 from ocs.sessions.session import Role
 
-CACHE_TTL_MS: Final = 10_000
+CACHE_TTL_MS: Final = 60_000
 """How long another daemon's change of an account's tariff or limits may stay unseen here."""
 
 CACHE_BOUND: Final = 200_000

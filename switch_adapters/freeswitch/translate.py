@@ -66,6 +66,8 @@ class ChannelBook(Channels):
         self._cut_cause = cut_cause
         self._hold_back_ms = hold_back_ms
         self._unauthorised = unauthorised
+        self._ending: dict[str, Call] = {}
+        """Calls whose end is held back, by channel; a few of thousands."""
 
     def translate(self, event: Event, now_ms: int) -> list[Delivery]:
         """What the event means, in order. Events of channels that are no business of ours give nothing."""
@@ -91,19 +93,25 @@ class ChannelBook(Channels):
     def due(self, now_ms: int) -> list[Delivery]:
         """Ends that waited long enough for their other legs: those calls have moved."""
         told: list[Delivery] = []
-        for call in list(self.calls.values()):
+        for call in list(self._ending.values()):
             if call.ending is not None and call.ending.due_ms <= now_ms:
                 self._move_or_end(call, told)
         return told
 
     def next_due_ms(self) -> int | None:
         """When `due` has something to say, by our clock."""
-        return min((call.ending.due_ms for call in self.calls.values() if call.ending), default=None)
+        return min((call.ending.due_ms for call in self._ending.values() if call.ending), default=None)
 
     def moved(self, call: Call, to: str, at_ms: int) -> Delivery:
         """The call goes on under another channel of its own."""
         call.live, call.ending = to, None
+        self._ending.pop(call.channel, None)
         return call.channel, Moved(at_ms=at_ms, channel=to)
+
+    def close(self, call: Call) -> None:
+        """The call is over."""
+        super().close(call)
+        self._ending.pop(call.channel, None)
 
     # --- beginnings -----------------------------------------------------------------------------
 
@@ -167,6 +175,7 @@ class ChannelBook(Channels):
         call.legs.pop(channel.uuid, None)
         disposition = text(event, "variable_sip_hangup_disposition")
         if channel.uuid == call.live:
+            self._ending[call.channel] = call
             call.ending = Ending(
                 ended=self._read_end(call, channel, event),
                 hung_up_us=_hung_up_us(event),
