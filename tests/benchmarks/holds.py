@@ -40,7 +40,7 @@ _calls = count(1)
 
 
 class MinutePrice:
-    """10 ticks a second, by the minute: as little rating as can be, so that the ledger is what is measured."""
+    """10 ticks a second, by the minute: so little rating that the ledger is what is measured."""
 
     currency = "USD"
     tariff_version_id = 1
@@ -73,8 +73,10 @@ def fill(engine: Engine, accounts: int) -> None:
         )
 
 
-def measure(engine: Engine, asking: int, accounts: int, seconds: float = RUN_S, lanes: int = 1) -> tuple[int, int]:
-    """(durable holds a second, µs of our CPU a hold) with `asking` greenlets that hold one after the other."""
+def measure(
+    engine: Engine, asking: int, accounts: int, seconds: float = RUN_S, lanes: int = 1
+) -> tuple[int, int]:
+    """(durable holds a second, µs of our CPU a hold); `asking` greenlets hold, one call after the other."""
     clock = SystemClock()
     committer = Committer(engine, clock, lanes=lanes)
     price = MinutePrice()
