@@ -46,8 +46,8 @@ def list_(session: Session, limit: int, **wanted: str | None) -> None:
     columns = ["ended (UTC)", "account", "role", "from", "to", ">talk",
                ">billed", ">total", "", "cause", "ended by", "marks"]  # fmt: skip
     rows = [
-        [moment(r["ended_at"]), r["account"], r["role"], r["origin"], r["destination"], span(r["duration_s"]),
-         span(r["billed_s"]), r["total"], r["currency"], r["refusal"] or r["cause"], r["ended_by"],
+        [moment(r["ended_at"]), r["account"], r["role"], r["origin"], r["destination"],
+         span(r["duration_s"], exact=True), span(r["billed_s"]), r["total"], r["currency"], r["refusal"] or r["cause"], r["ended_by"],
          " ".join(r["marks"])]
         for r in page["cdrs"]
     ]  # fmt: skip

@@ -68,13 +68,13 @@ def moment(text: str | None) -> str | None:
     return None if text is None else text[:19].replace("T", " ")
 
 
-def span(seconds: float | None) -> str | None:
-    """Seconds as h:mm:ss or m:ss, with hundredths where there are any."""
+def span(seconds: float | None, *, exact: bool = False) -> str | None:
+    """Seconds as h:mm:ss or m:ss; exact: with hundredths."""
     if seconds is None:
         return None
-    hours, rest = divmod(round(seconds * 100), 360_000)
+    hours, rest = divmod(round(seconds * 1_000) // 10, 360_000)
     minutes, rest = divmod(rest, 6_000)
-    left = f"{rest // 100:02}" + (f".{rest % 100:02}" if rest % 100 else "")
+    left = f"{rest // 100:02}" + (f".{rest % 100:02}" if exact else "")
     return f"{hours}:{minutes:02}:{left}" if hours else f"{minutes}:{left}"
 
 
