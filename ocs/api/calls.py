@@ -68,7 +68,7 @@ def money_json(row: Row, currency: str) -> dict[str, Any]:
         elif name == "lines":
             told["lines"] = lines_json(load_lines(value), currency)
         else:
-            told[name] = value
+            told[str(name)] = value  # the database layer's names are a kind of str that orjson does not take
     return told
 
 

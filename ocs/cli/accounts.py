@@ -249,7 +249,7 @@ def _print(a: dict[str, Any]) -> None:
         ("available", "no limit" if a["available"] is None else f"{a['available']} {money}"),
         ("most calls", a["max_calls"]),
         ("calls a second", a["max_calls_per_s"]),
-        ("longest call", span(a["max_call_s"])),
+        ("longest call", a["max_call_s"] and span(a["max_call_s"])),
         ("daily limit", a["daily_limit"] and f"{a['daily_limit']} {money}, spent today {a['spent_today']}"),
         ("time zone", a["timezone"]),
         ("opened", moment(a["created_at"])),

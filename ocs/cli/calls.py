@@ -40,9 +40,7 @@ def show(session: Session, call_id: str) -> None:
     """Everything that is known of one call, open or closed."""
     with session.client() as client:
         call = client.get(f"/v1/calls/{part(call_id)}")
-    session.show(
-        call, lambda: fields([(name.replace("_", " "), _plain(value)) for name, value in call.items()])
-    )
+    session.show(call, lambda: _print(call))
 
 
 @leaf(group, "kill", "ocs call kill 0197c2a4-…")
@@ -54,11 +52,33 @@ def kill(session: Session, call_id: str) -> None:
     session.show(done, lambda: say(f"ordered; its record follows: ocs cdr list --call {call_id}"))
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return "\n".join(
-            f"{name}: {_plain(inner)}" for name, inner in value.items() if inner not in (None, "", [])
-        )
-    if isinstance(value, list):
-        return "\n".join(str(_plain(inner)) for inner in value) or None
-    return value
+def _print(call: dict[str, Any]) -> None:
+    fields([
+        ("call", f"{call['call_id']}  ({call['state']}, {call['mode']})"),
+        ("from", call["origin"]),
+        ("to", call["destination"]),
+        ("switch", f"{call['switch']}, channel {call['live_channel']}"),
+        ("offered", moment(call["offered_at"])),
+        ("ringing", moment(call["ringing_at"])),
+        ("answered", moment(call["answered_at"])),
+        ("paid until", moment(call["paid_until"])),
+        ("ended", moment(call["ended_at"])),
+        ("granted", span(call["granted_s"]) + (" (the last)" if call["final"] else "")),
+        ("refused", call["refusal"]),
+        ("cause", call["cause"]),
+        ("marks", " ".join(call["marks"]) or None),
+    ])  # fmt: skip
+    held = {hold["leg_no"]: hold["amount"] for hold in call["holds"]}
+    say("")
+    columns = ["leg", "role", "account", "tariff", "prefix", ">held", ""]
+    table(columns, [
+        [leg["leg_no"], leg["role"], leg["account"], leg["tariff"], leg["prefix"], held.get(leg["leg_no"]),
+         leg["currency"]]
+        for leg in call["legs"]
+    ], empty="no legs: nobody was found to pay")  # fmt: skip
+    for charge in call["charges"]:
+        state = "  (reversed)" if charge["reversed_by"] else ""
+        say("")
+        say(f"charged to {charge['account']}: {charge['billed_s']} s billed{state}", style="bold")
+        lines = [[line["text"], line["amount"], charge["currency"]] for line in charge["lines"]]
+        table(["", ">amount", ""], [*lines, ["collected", charge["collected"], charge["currency"]]])

@@ -47,8 +47,8 @@ def list_(session: Session, limit: int, **wanted: str | None) -> None:
                ">billed", ">total", "", "cause", "ended by", "marks"]  # fmt: skip
     rows = [
         [moment(r["ended_at"]), r["account"], r["role"], r["origin"], r["destination"],
-         span(r["duration_s"], exact=True), span(r["billed_s"]), r["total"], r["currency"], r["refusal"] or r["cause"], r["ended_by"],
-         " ".join(r["marks"])]
+         span(r["duration_s"], exact=True), span(r["billed_s"]), r["total"], r["currency"],
+         r["refusal"] or r["cause"], r["ended_by"], " ".join(r["marks"])]
         for r in page["cdrs"]
     ]  # fmt: skip
     session.show(page, lambda: table(columns, rows, empty="no records"))

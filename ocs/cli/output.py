@@ -68,10 +68,10 @@ def moment(text: str | None) -> str | None:
     return None if text is None else text[:19].replace("T", " ")
 
 
-def span(seconds: float | None, *, exact: bool = False) -> str | None:
-    """Seconds as h:mm:ss or m:ss; exact: with hundredths."""
+def span(seconds: float | None, *, exact: bool = False) -> str:
+    """Seconds as h:mm:ss or m:ss; exact: with hundredths. None as a dash."""
     if seconds is None:
-        return None
+        return "–"
     hours, rest = divmod(round(seconds * 1_000) // 10, 360_000)
     minutes, rest = divmod(rest, 6_000)
     left = f"{rest // 100:02}" + (f".{rest % 100:02}" if exact else "")

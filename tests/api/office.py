@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,15 @@ class HandCalls:
 
     sessions: list[Session] = field(default_factory=list)
     killed: list[tuple[str, str]] = field(default_factory=list)
+    stored: Callable[[str], Any] | None = None
 
     def list(self, *, account: str | None, switch: str | None, limit: int) -> list[Session]:
         found = [s for s in self.sessions if switch in (None, s.switch)]
         return [s for s in found if account in (None, s.legs[0].account_code)][:limit]
 
-    def find(self, call_id: str) -> dict[str, Any]:
-        raise NotFound(f"there is no call {call_id!r}")
+    def find(self, call_id: str) -> Any:
+        assert self.stored is not None
+        return self.stored(call_id)
 
     def kill(self, call_id: str, by: str) -> bool:
         known = {s.call_id: s for s in self.sessions}
@@ -103,7 +106,7 @@ def open_office(path: Path, empty: Path) -> tuple[Office, Any]:
     shutil.copy(empty, path / "office.db")
     stored = bootstrap.offline(Settings(database=DatabaseSettings(url=url)))
     base = stored.__enter__()
-    calls, told, cdrs, requests = HandCalls(), [], [], []  # type: ignore[var-annotated]
+    calls, told, cdrs, requests = HandCalls(stored=base.calls.find), [], [], []  # type: ignore[var-annotated]
     parts = {"database": ""}
 
     def take_cdr(switch: str, body: bytes, content_type: str) -> None:

@@ -8,18 +8,25 @@ import io
 import json
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Engine, insert
 
 from db import tables
 from db.engine import writing
 from ocs.api.records import COLUMNS
+from ocs.ledger.wire import dump_lines
+from ocs.rating.model import ChargeLine
+from ocs.services.records import call_row
 from ocs.sessions.session import State
 from tests.api.office import TOKEN, Office, session
 
 
+def engine_of(office: Office) -> Engine:
+    engine: Engine = office.services.records._engine  # type: ignore[attr-defined]
+    return engine
+
+
 def write_records(office: Office, count: int) -> None:
     office.open_account("alice")
-    engine = office.services.records._engine  # type: ignore[attr-defined]
     rows = [
         {
             "call_id": f"c{number:04}", "leg_no": 1, "role": "customer", "account_id": 1, "switch": "fs1",
@@ -30,7 +37,7 @@ def write_records(office: Office, count: int) -> None:
         }
         for number in range(count)
     ]  # fmt: skip
-    with writing(engine) as connection:
+    with writing(engine_of(office)) as connection:
         connection.execute(insert(tables.call_records), rows)
 
 
@@ -55,6 +62,39 @@ def test_a_call_that_is_over_cannot_be_killed(office: Office) -> None:
     assert office.client.simulate_post("/v1/calls/c1/kill").status_code == 409
     assert office.client.simulate_post("/v1/calls/zz/kill").status_code == 404
     assert office.client.simulate_get("/v1/calls/zz").status_code == 404
+
+
+def write_closed_call(office: Office) -> None:
+    office.open_account("alice")
+    over = session("c1", state=State.CLOSED, ended_at_ms=9_000, cause="NORMAL_CLEARING", granted_ms=60_000)
+    line = ChargeLine("usage", "Germany: 7 × 1 s", 70_000, 1, 0, 7)
+    with writing(engine_of(office)) as connection:
+        connection.execute(insert(tables.calls).values(call_row(over, 9_000) | {"account_id": 1}))
+        connection.execute(
+            insert(tables.charges).values(
+                charge_id="x1", call_id="c1", leg_no=1, account_id=1, currency="EUR", duration_ms=7_000,
+                billed_s=7, net_ticks=70_000, tax_ticks=0, collected_ticks=70_000, draws=[],
+                lines=dump_lines([line]), at_ms=9_000,
+            )
+        )  # fmt: skip
+        connection.execute(
+            insert(tables.holds).values(
+                call_id="c1", leg_no=1, account_id=1, ticks=50, peak_ticks=60, granted_ms=5_000, draws=[],
+                taken_at_ms=1_000,
+            )
+        )  # fmt: skip
+
+
+def test_a_closed_call_is_shown_with_its_charges_and_why(office: Office) -> None:
+    write_closed_call(office)
+    call = office.client.simulate_get("/v1/calls/c1").json
+    assert (call["state"], call["granted_s"], call["legs"][0]["account"]) == ("closed", 60, "alice")
+    (charge,), (hold,) = call["charges"], call["holds"]
+    assert (charge["net"], charge["duration_s"], charge["at"]) == ("0.07", 7, "1970-01-01T00:00:09.000Z")
+    assert charge["lines"] == [
+        {"kind": "usage", "text": "Germany: 7 × 1 s", "from_s": 0, "to_s": 7, "amount": "0.07"}
+    ]
+    assert (hold["amount"], hold["peak"], hold["granted_s"]) == ("0.00005", "0.00006", 5)
 
 
 # --- records ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from ocs.sessions.session import State
 from tests.api.office import CSV, TERMS, TOKEN, session
-from tests.api.test_calls_and_records import write_records
+from tests.api.test_calls_and_records import write_closed_call, write_records
 from tests.cli.conftest import Shell
 
 
@@ -102,6 +102,20 @@ def test_calls_are_listed_and_killed(shell: Shell) -> None:
     assert "ocs cdr list --call c1" in shell.ok("call", "kill", "c1")
     shell.office.calls.sessions = [session("c1", state=State.CLOSED)]
     assert shell("call", "kill", "c1").code == 4
+
+
+def test_a_call_is_shown_with_its_legs_and_charges(shell: Shell) -> None:
+    write_closed_call(shell.office)
+    said = shell.ok("call", "show", "c1")
+    for words in (
+        "c1  (closed, authorise)",
+        "NORMAL_CLEARING",
+        "customer",
+        "charged to alice: 7 s",
+        "7 × 1 s",
+        "0.07",
+    ):
+        assert words in said
 
 
 def test_records_are_listed_and_exported(shell: Shell, tmp_path: Path) -> None:
