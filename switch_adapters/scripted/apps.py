@@ -112,7 +112,7 @@ class Applications:
         peer = next((p for pair in call.pairs for p in pair if p is not channel and p.up), None)
         hearers: tuple[Channel | None, ...] = {"bleg": (peer,), "both": (peer, channel)}.get(legs, (channel,))
         call.truth.warned_at_ms.append(self._exchange.clock.now_ms())
-        call.note(f"hears {path.rpartition('/')[2]}")
+        call.note(f"is warned: {path}")
         for hearer in hearers:
             if hearer is not None:
                 self._play_beside(call, hearer, _Run("playback", path, self._exchange.new_uuid()))

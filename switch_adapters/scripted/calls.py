@@ -226,7 +226,8 @@ class Call:
 
     def _hear(self, channel: Channel) -> None:
         """What the far end's first word brings: a B leg's SIP dialogue, an A leg's callee."""
-        if channel.name.startswith("sofia/") and channel.direction == "outbound":
+        by_sip = channel.name.startswith("sofia/") and channel.direction == "outbound"
+        if by_sip and "sip_to_tag" not in channel.variables:
             channel.variables |= facts.dialogue_variables(channel)
         peer = dict(self.pairs).get(channel)
         if peer is not None:
@@ -448,7 +449,7 @@ class Call:
             self.phase = "over"
             self._hang_up(a, a_cause, acted=False)
             self._complete(a)
-            self._over(a_cause, Ender.CALLEE if acted else Ender.SWITCH)
+            self._over(a_cause, Ender.CALLEE)
 
     def vanish(self) -> None:
         """The switch died: the channels are gone without events."""
@@ -469,7 +470,7 @@ class Call:
             timer.cancel()
         self.truth.ended_at_ms = self.exchange.clock.now_ms()
         self.truth.ended_by, self.truth.cause = ender, cause
-        self.note(f"ended by {ender} after {self.truth.talk_ms / 1000:.2f} s, {cause or 'without a word'}")
+        self.note(_last_words(self.truth))
 
     def _unbridge(self, owner: Channel, peer: Channel) -> None:
         for leg, other in ((owner, peer), (peer, owner)):
@@ -536,3 +537,18 @@ class Call:
         now_us = self.exchange.now_us
         source = f"{now_us // 1_000_000}:{self.exchange.new_uuid()}:bl_xfer:{extension}/{context}/XML"
         channel.new_profile(extension, now_us, source)
+
+
+def _last_words(truth: CallTruth) -> str:
+    """How a call ended, for people."""
+    answered = truth.answered_at_ms is not None
+    after = f"after {truth.talk_ms / 1000:.2f} s" if answered else "unanswered"
+    words = {
+        Ender.CALLER: f"the caller hangs up {after}",
+        Ender.CALLEE: f"the callee hangs up {after}" if answered else "does not get through",
+        Ender.CLIENT: f"is cut {after}" if answered else "is refused",
+        Ender.DEAD_MAN: f"is ended by the switch's own timer {after}",
+        Ender.PARK_TIMEOUT: "waited for a yes in vain",
+        Ender.SWITCH: f"goes down with the switch {after}",
+    }
+    return f"{words[truth.ended_by or Ender.SWITCH]} ({truth.cause or 'without a word'})"

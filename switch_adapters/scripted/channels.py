@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Literal
 
 from switch_adapters.scripted.wire import Value
@@ -343,8 +344,9 @@ def note_disposition(channel: Channel, acted: bool) -> None:
         channel.variables["sip_term_cause"] = str(Q850.get(channel.hangup_cause, 31))
 
 
-def _stamp(us: int) -> str:
-    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+@lru_cache(maxsize=64)
+def _stamp(epoch_s: int) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def final_variables(channel: Channel) -> dict[str, Value]:
@@ -376,7 +378,7 @@ def final_variables(channel: Channel) -> dict[str, Value]:
     }
     for name, us in marks.items():
         if us:
-            values[f"{name}_stamp"] = _stamp(us)
+            values[f"{name}_stamp"] = _stamp(us // 1_000_000)
     for name, us in marks.items():
         values[f"{name}_epoch"] = str(us // 1_000_000)
         values[f"{name}_uepoch"] = str(us)

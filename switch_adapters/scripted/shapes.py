@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from switch_adapters.scripted.channels import Channel, Times
@@ -71,6 +72,24 @@ EVENT_NAMES: Final = frozenset(
 """Event names a client may subscribe to."""
 
 
+class _Names(dict[str, str]):
+    """Header names of variables, made once each."""
+
+    def __missing__(self, variable: str) -> str:
+        name = self[variable] = f"variable_{variable}"
+        return name
+
+
+_VARIABLE: Final = _Names()
+
+
+@lru_cache(maxsize=8)
+def _dates(epoch_s: int) -> tuple[str, str]:
+    """Event-Date-Local and Event-Date-GMT of a second."""
+    moment = datetime.fromtimestamp(epoch_s, UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S}", f"{moment:%a, %d %b %Y %H:%M:%S GMT}"
+
+
 class Stamp:
     """Numbers and dates the events of one run of the switch; a restart makes a new one."""
 
@@ -81,7 +100,7 @@ class Stamp:
     def base(self, name: str, now_us: int) -> Section:
         """The headers that every event begins with."""
         self.sequence += 1
-        moment = datetime.fromtimestamp(now_us // 1_000_000, UTC)
+        local, gmt = _dates(now_us // 1_000_000)
         file, function, line = _CALLED_FROM[name]
         return {
             "Event-Name": name,
@@ -90,8 +109,8 @@ class Stamp:
             "FreeSWITCH-Switchname": HOSTNAME,
             "FreeSWITCH-IPv4": "192.0.2.1",
             "FreeSWITCH-IPv6": "::1",
-            "Event-Date-Local": f"{moment:%Y-%m-%d %H:%M:%S}",
-            "Event-Date-GMT": f"{moment:%a, %d %b %Y %H:%M:%S GMT}",
+            "Event-Date-Local": local,
+            "Event-Date-GMT": gmt,
             "Event-Date-Timestamp": str(now_us),
             "Event-Calling-File": file,
             "Event-Calling-Function": function,
@@ -111,7 +130,7 @@ def channel_event(
     if name in ("CHANNEL_HANGUP_COMPLETE", "CHANNEL_DESTROY"):
         sections.append({"Hangup-Cause": channel.hangup_cause})  # and once more among the channel's own
     sections.append(_channel_headers(name, channel))
-    sections.append({f"variable_{key}": value for key, value in channel.variables.items()})
+    sections.append({_VARIABLE[name]: value for name, value in channel.variables.items()})
     if extra:
         sections.append(extra)
     return Event(name, tuple(sections), channel.uuid)

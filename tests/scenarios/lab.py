@@ -253,7 +253,8 @@ class Lab:
     def record(self, name: str) -> Mapping[str, Any]:
         """The customer's call record."""
         table = tables.call_records
-        found = self._rows(select(table).where(table.c.channel == self.calls[name].channel))
+        mine = (table.c.channel == self.calls[name].channel) & (table.c.role == "customer")
+        found = self._rows(select(table).where(mine))
         assert len(found) == 1, f"{name} has {len(found)} records"
         return found[0]
 

@@ -33,6 +33,7 @@ from tests.scenarios.vocabulary import (
     listings_are_empty,
     operator_kills,
     played,
+    state,
     switch_forgets,
     switch_restarts,
     top_up,
@@ -180,6 +181,13 @@ ORDINARY = (
         after={"alice": "0.90"},
     ),
     Scenario(
+        "a customer of a reseller is charged on both accounts",
+        happens=(call("c1", talk_s=8.4), held("acme", "0.10"), wait(20)),
+        charged={"c1": Charge(8.4, "0.09")},
+        before={"acme": ("1.00", {"kind": "reseller"}), "alice": ("1.00", {"parent": "acme"})},
+        after={"alice": "0.91", "acme": "0.91"},
+    ),
+    Scenario(
         "a call that the dial plan does not park is metered all the same",
         happens=(call("c1", mode="watch", talk_s=12.5), wait(30)),
         charged={"c1": Charge(12.5, "0.13")},
@@ -194,6 +202,13 @@ NO = (
         charged={"c1": Refusal("insufficient_funds")},
         before={"alice": "0"},
         after={"alice": "0.00"},
+    ),
+    Scenario(
+        "a reseller without credit has no calls, whatever its customers have",
+        happens=(call("c1"), wait(10)),
+        charged={"c1": Refusal("insufficient_funds")},
+        before={"acme": ("0", {"kind": "reseller"}), "alice": ("1.00", {"parent": "acme"})},
+        after={"alice": "1.00", "acme": "0.00"},
     ),
     Scenario(
         "a credit limit is credit",
@@ -349,6 +364,12 @@ TROUBLE = (
         after={"alice": "0.75"},
     ),
     Scenario(
+        "every event of a watched call twice: charged once",
+        happens=(events_come_twice, call("c1", mode="watch", talk_s=25), wait(60)),
+        charged={"c1": Charge(25, "0.25")},
+        after={"alice": "0.75"},
+    ),
+    Scenario(
         "events that overtake each other across channels change nothing",
         happens=(events_come_late(400), call("c1", talk_s=25, hangs_up="callee"), wait(60)),
         charged={"c1": Charge(25, "0.25", by="callee", marks=None)},
@@ -428,6 +449,25 @@ TROUBLE = (
         charged={"c1": Charge(100, "1.00")},
         before={"alice": "2.00"},
         after={"alice": "1.00"},
+    ),
+    Scenario(
+        "a listing that misses seven calls of eight is doubted before the calls are",
+        happens=(
+            *(call(f"c{n}", talk_s=200) for n in range(8)),
+            wait(5),
+            switch_forgets(*(f"c{n}" for n in range(7))),
+            wait(30),
+            *(state(f"c{n}", "talking") for n in range(8)),
+            wait(240),
+        ),
+        charged={
+            **{
+                f"c{n}": Charge(67, "0.67", by="switch", marks=("estimated", "from_resync")) for n in range(7)
+            },
+            "c7": Charge(200, "2.00"),
+        },
+        before={"alice": "20.00"},
+        after={"alice": "13.31"},
     ),
     Scenario(
         "a switch that answers no commands ends the call by its own timer, and nobody falls below zero",

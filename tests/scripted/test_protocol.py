@@ -133,12 +133,16 @@ def test_a_reply_comes_before_the_events_that_its_command_causes(bench: Bench) -
 @pytest.mark.parametrize("size", [1, 7, 4096])
 def test_commands_may_arrive_in_pieces_of_any_size(bench: Bench, size: int) -> None:
     client = bench.client("", auth=False)
-    text = b"auth ClueCon\n\nevent json CHANNEL_CREATE\n\napi version\n\n\r\n\r\napi uuid_exists x\r\n\r\n"
+    text = (
+        b"auth ClueCon\n\nevent json CUSTOM ocs::test\n\napi version\n\n\r\n\r\napi uuid_exists x\r\n\r\n"
+        b"sendevent CUSTOM\nEvent-Subclass: ocs::test\nContent-Length: 12\n\nhello\n\nworldapi uptime\n\n"
+    )
     for begin in range(0, len(text), size):
         client.socket.sendall(text[begin : begin + size])
         gevent.sleep(0)
-    kinds = [client.wait_frame().kind for _ in range(5)]
-    assert kinds == ["auth/request", "command/reply", "command/reply", "api/response", "api/response"]
+    kinds = [client.wait_frame().kind for _ in range(8)]
+    replies = ["command/reply", "command/reply", "api/response", "api/response", "command/reply"]
+    assert kinds == ["auth/request", *replies, "text/event-json", "api/response"]
 
 
 def test_a_frame_torn_by_a_dropped_link_is_never_completed(bench: Bench) -> None:

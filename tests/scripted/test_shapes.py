@@ -105,7 +105,7 @@ FORMS = (
 )
 
 TIMES = re.compile(
-    r"Event-Date-Timestamp|Event-Sequence|Core-UUID|Caller-(Channel|Profile)-[A-Za-z-]+-Time"
+    r"Event-Date-Timestamp|Event-Sequence|Core-UUID|(Caller|Other-Leg)-(Channel|Profile)-[A-Za-z-]+-Time"
     r"|variable_(bill|m?dur|udur)[a-z]*|variable_(start|answer|end|profile_start)_(epoch|uepoch|stamp)"
 )
 
