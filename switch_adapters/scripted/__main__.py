@@ -123,7 +123,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
     print(f"listening on {switch.address[0]}:{switch.address[1]}", flush=True)
-    while not switch.exchange.wanted("CHANNEL_CREATE") and not stop.is_set():
+    while not switch.server.subscribed and not stop.is_set():
         stop.wait(0.05)
     narrator.begin()
     if script is not None:

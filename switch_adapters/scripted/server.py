@@ -54,6 +54,11 @@ class EventSocketServer:
             else:
                 connection.close(notice)
 
+    @property
+    def subscribed(self) -> bool:
+        """Does anybody listen to any event?"""
+        return any(connection.names for connection in self.connections)
+
     def busy(self) -> bool:
         """Is anything in hand for a client?"""
         return any(connection.busy() for connection in self.connections)

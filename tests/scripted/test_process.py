@@ -14,18 +14,8 @@ from tests.scripted.client import RawClient
 
 def test_a_load_runs_in_its_own_process_and_leaves_the_truth_behind(tmp_path: Path) -> None:
     truth = tmp_path / "truth.json"
-    options = [
-        "--listen",
-        "127.0.0.1:0",
-        "--calls",
-        "3",
-        "--per-s",
-        "50",
-        "--talk-ms",
-        "10-20",
-        "--exit-when-done",
-        "--quiet",
-    ]
+    load = ["--calls", "3", "--per-s", "50", "--talk-ms", "10-20"]
+    options = ["--listen", "127.0.0.1:0", *load, "--exit-when-done", "--quiet"]
     process = subprocess.Popen(
         [sys.executable, "-m", "switch_adapters.scripted", *options, "--truth", str(truth)],
         stdout=subprocess.PIPE,
