@@ -90,6 +90,7 @@ class Statements:
             "SELECT call_id, charge_id, leg_no, transfer_id, draws, at_ms "
             f"FROM charges WHERE {any_of('call_id')} AND reversed_by IS NULL ORDER BY call_id, leg_no"
         )
+        self.peaks = f"SELECT call_id, leg_no, held_peak_ticks FROM call_records WHERE {any_of('call_id')}"
         self.entries = (
             "SELECT transfer_id, account_id, ticks "
             f"FROM postings WHERE {any_of('transfer_id')} ORDER BY transfer_id, entry_no"

@@ -130,15 +130,18 @@ def _enter_charges(transaction: Transaction, batch: Batch, rows: Sequence[Any], 
     """A call with live charges is closed. What they moved is read only where it may be turned around."""
     sql, as_list = transaction.sql, transaction.sql.dialect.list_param
     entries: dict[str, list[tuple[int, int]]] = {}
+    peaks: dict[tuple[str, int], int] = {}
     moved = [row for row in rows if row[0] in correcting]
     if moved:
         drawn = {draw.allowance_id for row in moved for draw in load_draws(_json(row[4]))}
-        postings, allowances = transaction.read(
+        postings, allowances, records = transaction.read(
             [
                 (sql.entries, as_list([row[3] for row in moved if row[3] is not None])),
                 (sql.allowances_by_id, as_list(list(drawn))),
+                (sql.peaks, as_list(list(correcting))),
             ]
         )
+        peaks = {(call_id, leg_no): ticks for call_id, leg_no, ticks in records}
         for transfer_id, account_id, ticks in postings:
             entries.setdefault(transfer_id, []).append((account_id, ticks))
         for row in allowances:
@@ -147,8 +150,9 @@ def _enter_charges(transaction: Transaction, batch: Batch, rows: Sequence[Any], 
         call = batch.calls.setdefault(call_id, CallMoney())
         call.closed = True
         moves = tuple(entries.get(transfer_id, ()))
+        peak = peaks.get((call_id, leg_no), 0)
         call.charges.append(
-            PastCharge(charge_id, leg_no, transfer_id, load_draws(_json(draws)), at_ms, moves)
+            PastCharge(charge_id, leg_no, transfer_id, load_draws(_json(draws)), at_ms, moves, peak)
         )
 
 

@@ -36,6 +36,8 @@ class PastCharge:
     at_ms: int
     entries: tuple[tuple[int, int], ...] = ()
     """(account_id, ticks) of its transfer."""
+    held_peak_ticks: int = 0
+    """The most that the leg ever held; its hold is gone, so a correction takes it from here."""
 
 
 @dataclass(slots=True)

@@ -147,10 +147,13 @@ class _Bill:
                 collected_ticks=collected,
                 shortfall_ticks=shortfall,
                 balance_after_ticks=self._balance(stands_on),
-                held_peak_ticks=hold.peak_ticks if hold else 0,
+                held_peak_ticks=hold.peak_ticks if hold else self._past_peak(leg.leg_no),
                 charge_id=charge_id,
             )
         )
+
+    def _past_peak(self, leg_no: int) -> int:
+        return next((past.held_peak_ticks for past in self.call.charges if past.leg_no == leg_no), 0)
 
     def _check(self, leg: SettlingLeg, charge: Charge) -> None:
         """What the ledger could not carry out is a fault of the pricer: say so before any change."""
@@ -220,6 +223,7 @@ class _Bill:
         batch.charges.extend(self.charges)
         call.closed = True
         entries = {transfer.transfer_id: transfer.entries for transfer in self.transfers}
+        peaks = {leg.leg_no: leg.held_peak_ticks for leg in self.settled}
         call.charges = [
             PastCharge(
                 charge_id=charge.charge_id,
@@ -230,6 +234,7 @@ class _Bill:
                 entries=tuple(
                     (entry.account_id, entry.ticks) for entry in entries.get(charge.transfer_id or "", ())
                 ),
+                held_peak_ticks=peaks[charge.leg_no],
             )
             for charge in self.charges
         ]

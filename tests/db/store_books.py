@@ -135,6 +135,7 @@ def _record(call_id: str, leg: Any) -> dict[str, Any]:
         "tariff_version_id": 1,
         "offered_at_ms": NOW,
         "ended_at_ms": NOW + leg.charge.duration_ms,
+        "held_peak_ticks": leg.held_peak_ticks,
         "duration_ms": leg.charge.duration_ms,
         "our_duration_ms": leg.charge.duration_ms,
         "currency": "USD",

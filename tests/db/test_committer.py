@@ -135,6 +135,18 @@ def test_a_call_of_several_legs_with_included_seconds_and_a_correction(
     assert {finding.invariant for finding in broken(engine)} == {"a live charge of a call has its record"}
 
 
+def test_a_corrected_record_keeps_the_most_that_the_call_ever_held(
+    committer: Committer, engine: Engine
+) -> None:
+    committer.submit(hold("c", 60))
+    for seconds in (10, 20):
+        command = settle("c", seconds, correct=seconds > 10)
+        committer.submit(replace(command, writes=settled_rows("c")))
+    with reading(engine) as connection:
+        record = connection.execute(select(tables.call_records)).one()
+    assert (record.duration_ms, record.held_peak_ticks) == (20_000, 600)
+
+
 def test_a_correction_that_names_other_accounts_locks_the_old_ones_too(
     committer: Committer, engine: Engine
 ) -> None:

@@ -193,6 +193,15 @@ def test_a_correction_can_be_corrected() -> None:
     assert len(batch.reversed_charges) == 2
 
 
+def test_a_correction_keeps_the_most_that_the_call_ever_held() -> None:
+    batch = books(balance_ticks=1_000)
+    decide(batch, hold("c", 60))
+    for seconds in (10, 20, 30):
+        outcome = decide(batch, settle("c", seconds, correct=seconds > 10))
+        assert isinstance(outcome, Settled)
+        assert outcome.legs[0].held_peak_ticks == 600
+
+
 def test_a_correction_gives_a_payer_its_own_money_to_pay_with_again() -> None:
     batch = books(balance_ticks=300)
     decide(batch, settle("c", 30))
