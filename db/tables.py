@@ -298,3 +298,22 @@ switch_cdrs = Table(
     Column("body", JSON, nullable=False),
     Index(None, "switch", "channel"),
 )
+
+switches = Table(
+    "switches",
+    metadata,
+    # What must be known of a switch when we were away: which life of it our calls belong to.
+    Column("name", String(64), primary_key=True),
+    Column("core_uuid", String(64), nullable=False, comment="changes when the switch restarts"),
+    Column("seen_at_ms", Big, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    # Which daemon has a switch's link. No times: whoever wants it watches `beats` by its own clock.
+    Column("name", String(128), primary_key=True),
+    Column("owner", String(128), nullable=False, comment="empty: let go"),
+    Column("fence", Big, nullable=False, comment="one more with each taking"),
+    Column("beats", Big, nullable=False, comment="one more with each sign of life"),
+)

@@ -27,6 +27,7 @@ from db.rehearse import rehearse
 from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
 from db.repositories.records import RecordRepository
+from db.repositories.switches import SwitchRepository
 from db.tariffs import TariffRepository
 from ocs import __version__
 from ocs.api.services import Readiness, Services, SwitchView
@@ -188,8 +189,18 @@ def build(
         )
     )
     system = System(settings, clock, metrics, engine, committer, tariffs, book, directory, charging, calls)
+    lives = SwitchRepository(engine)
     for wanted in settings.freeswitch:
-        switch = FreeSwitch(wanted.config(), charging, clock=clock, random=jitter, observer=metrics)
+        config = replace(wanted.config(), fact_variables=_fact_variables(settings))
+        switch = FreeSwitch(
+            config,
+            charging,
+            clock=clock,
+            random=jitter,
+            observer=metrics,
+            known_core_uuid=lives.core_uuid(config.name),
+            on_core=partial(_keep_core, lives, clock, config.name),
+        )
         system.switches[switch.name] = switch
         charging.attach(switch)
     return system
@@ -323,6 +334,7 @@ def _versions_of_open_calls(calls: CallRepository) -> set[int]:
         for switch in calls.open_switches()
         for snapshot in calls.open_snapshots(switch)
         for leg in from_row(snapshot).legs
+        if leg.tariff_version_id is not None
     }
 
 

@@ -41,15 +41,19 @@ class FreeSwitch:
         random: Callable[[], float],
         observer: Observer | None = None,
         known_core_uuid: str = "",
+        on_core: Callable[[str], None] = lambda core_uuid: None,
     ) -> None:
         """`random` gives numbers in [0, 1) for the backoff's jitter.
 
         `known_core_uuid` is what `core_uuid` was before a restart of ours; with it, a switch that restarted
-        meanwhile is recognised.
+        meanwhile is recognised. `on_core` is told the Core-UUID to keep for that, once the calls of the life
+        before are dealt with; it must not raise.
         """
         self.config = config
         self.core_uuid = known_core_uuid
-        """The switch's Core-UUID when it was last up; worth keeping for `known_core_uuid`."""
+        """The switch's Core-UUID when it was last up."""
+        self._on_core = on_core
+        self._told_core = known_core_uuid
         self._handler = handler
         self._clock = clock
         self._random = random
@@ -192,6 +196,7 @@ class FreeSwitch:
             self._resync_now.clear()
             try:
                 wait_s = self._resync.run()
+                self._tell_core()
             except LinkLost:
                 self._lost.wait()  # DISCONNECT comes after the events that were read before
                 return
@@ -201,6 +206,12 @@ class FreeSwitch:
             timer = self._clock.call_at(self._clock.now_ms() + int(wait_s * 1000), self._resync_now.set)
             self._resync_now.wait()
             timer.cancel()
+
+    def _tell_core(self) -> None:
+        assert self._resync is not None
+        if self._resync.believed and self.core_uuid != self._told_core:
+            self._told_core = self.core_uuid
+            self._on_core(self.core_uuid)
 
     def _went_down(self) -> None:
         reason = self._events.lost_because if self._events else ""

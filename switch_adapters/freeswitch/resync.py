@@ -129,6 +129,9 @@ class Resync:
         self._observer = observer
         self._restarted = restarted
         self._denied_since_ms: dict[str, int] = {}
+        self._logged: set[str] = set()
+        self.believed = False
+        """A listing was believed, and what it lacked was told."""
 
     def run(self) -> float:
         """One pass; returns after how many seconds the next is due. Raises LinkLost."""
@@ -153,6 +156,7 @@ class Resync:
             return self._limits.recheck_s
         self._tell_gone(denied)
         self._restarted = False
+        self.believed = True
         self._denied_since_ms.clear()
         still_open = self._handler.open_channels(self._switch)
         self._book.purge({row.uuid for row in rows}, still_open, asked_ms - _LAG_MS)
@@ -229,10 +233,12 @@ class Resync:
                 told.append((channel, CallFound(now_ms, self._answered_at_ms(channel, uuid))))
         self._deliver(told)
 
-    def _tell_gone(self, denied: Iterable[str]) -> None:
+    def _tell_gone(self, denied: set[str]) -> None:
         now_ms = self._clock.now_ms()
-        for channel in sorted(denied):
+        for channel in sorted(set(denied) - self._logged):
             log.warning("call is not on the switch", switch=self._switch, channel=channel)
+        self._logged = set(denied)
+        for channel in sorted(denied):
             self._deliver([(channel, CallGone(now_ms, restarted=self._restarted))])
 
     def _answered_at_ms(self, channel: str, live: str) -> int | None:

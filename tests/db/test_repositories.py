@@ -14,6 +14,7 @@ from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
 from db.repositories.cdrs import CdrRepository
 from db.repositories.journal import JournalRepository
+from db.repositories.switches import SwitchRepository
 from ocs.errors import NotFound, OutsideError
 from ocs.ledger.model import Post, Refused, Save, Writes
 from ocs.refusals import Refusal
@@ -103,6 +104,14 @@ def test_a_switch_cdr_is_kept_once_and_marked_when_it_was_applied(engine: Engine
     assert len(cdrs.unapplied()) == 1
     cdrs.mark_applied("file-1")
     assert cdrs.unapplied() == []
+
+
+def test_the_last_life_of_each_switch_is_remembered(engine: Engine) -> None:
+    switches = SwitchRepository(engine)
+    assert switches.core_uuid("fs1") == ""
+    for name, core in (("fs1", "a"), ("fs2", "b"), ("fs1", "c")):
+        switches.saw(name, core, NOW)
+    assert (switches.core_uuid("fs1"), switches.core_uuid("fs2")) == ("c", "b")
 
 
 def test_old_answers_about_calls_are_forgotten_but_a_late_repeat_still_changes_nothing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import gevent
 import pytest
@@ -71,7 +72,7 @@ class Scene:
         self.door.start()
         eventually(lambda: self.door.up and self.observer.calls("listing_read"), "the door coming up")
 
-    def again(self, **kept: str) -> Scene:
+    def again(self, **kept: Any) -> Scene:
         """A new daemon: nothing is remembered but what the handler has stored."""
         self.door.stop()
         self.observer = Counted()
@@ -98,7 +99,7 @@ class Scene:
 
 
 def door_to(
-    switch: FakeSwitch, clock: ManualClock, heard: Heard, observer: Counted, **kept: str
+    switch: FakeSwitch, clock: ManualClock, heard: Heard, observer: Counted, **kept: Any
 ) -> FreeSwitch:
     config = FreeSwitchConfig(
         name="fs",
@@ -334,6 +335,26 @@ def test_a_restart_is_told_from_a_link_drop_across_a_restart_of_ours(scene: Scen
     scene.switch.hide("A")
     scene.up()
     assert [gone.restarted for _, gone in scene.heard.of(CallGone)] == [True]
+
+
+def test_a_life_of_the_switch_is_told_once_and_only_when_its_listing_was_believed(scene: Scene) -> None:
+    told: list[str] = []
+    scene.again(on_core=told.append)
+    scene.switch.answers["api show"] = "-ERR busy"
+    scene.door.start()
+    eventually(lambda: scene.observer.calls("breaker_tripped"))
+    assert told == []
+    scene.switch.answers.clear()
+    advance(scene.clock, 2_000)
+    eventually(lambda: told == [FakeSwitch.CORE])
+    advance(scene.clock, 60_000)
+    eventually(lambda: len(scene.observer.calls("listing_read")) > 1)
+    assert told == [FakeSwitch.CORE]
+    scene.switch.core = "99999999-2222-3333-4444-555555555555"
+    scene.switch.drop_links()
+    settle()
+    advance(scene.clock, 1_000)
+    eventually(lambda: told == [FakeSwitch.CORE, scene.switch.core])
 
 
 def test_after_a_restart_of_ours_a_call_is_found_with_its_answer_time_and_its_end_is_heard(

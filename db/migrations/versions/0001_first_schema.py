@@ -22,6 +22,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("base", "quote", "effective_from_ms", name=op.f("pk_fx_rates")),
     )
     op.create_table(
+        "leases",
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("owner", sa.String(length=128), nullable=False, comment="empty: let go"),
+        sa.Column("fence", Big, nullable=False, comment="one more with each taking"),
+        sa.Column("beats", Big, nullable=False, comment="one more with each sign of life"),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
+    )
+    op.create_table(
         "ledger_keys",
         sa.Column("key", sa.String(length=120), nullable=False),
         sa.Column(
@@ -45,6 +53,15 @@ def upgrade() -> None:
         sa.Column("created_at_ms", Big, nullable=False),
         sa.ForeignKeyConstraint(["parent_id"], ["parties.party_id"], name=op.f("fk_parties_parent_id")),
         sa.PrimaryKeyConstraint("party_id", name=op.f("pk_parties")),
+    )
+    op.create_table(
+        "switches",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column(
+            "core_uuid", sa.String(length=64), nullable=False, comment="changes when the switch restarts"
+        ),
+        sa.Column("seen_at_ms", Big, nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_switches")),
     )
     op.create_table(
         "switch_cdrs",
@@ -413,9 +430,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_switch_cdrs_switch_channel"))
 
     op.drop_table("switch_cdrs")
+    op.drop_table("switches")
     op.drop_table("parties")
     with op.batch_alter_table("ledger_keys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_ledger_keys_at_ms"))
 
     op.drop_table("ledger_keys")
+    op.drop_table("leases")
     op.drop_table("fx_rates")
