@@ -191,7 +191,7 @@ def build(
     system = System(settings, clock, metrics, engine, committer, tariffs, book, directory, charging, calls)
     lives = SwitchRepository(engine)
     for wanted in settings.freeswitch:
-        config = replace(wanted.config(), fact_variables=_fact_variables(settings))
+        config = wanted.config()
         switch = FreeSwitch(
             config,
             charging,
@@ -326,6 +326,14 @@ def _database_fault(engine: Engine) -> str:
             return "" if is_current(connection) else "its tables are not those of this version"
     except (SQLAlchemyError, OSError) as fault:
         return str(fault).partition("\n")[0]
+
+
+def _keep_core(lives: SwitchRepository, clock: Clock, name: str, core_uuid: str) -> None:
+    """Keep the Core-UUID; without it a restart of the switch while we are away is taken for a link drop."""
+    try:
+        apart(partial(lives.saw, name, core_uuid, clock.now_ms()))
+    except OutsideError as fault:
+        log.error("core_not_kept", switch=name, error=fault.message)
 
 
 def _versions_of_open_calls(calls: CallRepository) -> set[int]:
