@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ocs.ports import Timer
 from ocs.rating.model import Pricer
-from ocs.sessions.events import CallEvent
+from ocs.sessions.events import CallEvent, CallFound
 from ocs.sessions.session import Session, State
 
 Key = tuple[str, str]
@@ -27,6 +27,7 @@ class ActiveCall:
         "price_pinned",
         "priced_at_ms",
         "pricers",
+        "proven_at_ms",
         "running",
         "session",
         "timers",
@@ -36,6 +37,8 @@ class ActiveCall:
         self.session = session
         self.heard_ms = heard_ms
         """Monotonic time of the first event, for the latency of the decision."""
+        self.proven_at_ms = session.proven_at_ms
+        """When the switch last showed it alive; enters the session with the next event that changes it."""
         self.mailbox: deque[CallEvent] = deque()
         self.running = False
         self.timers: dict[type, tuple[int, Timer]] = {}
@@ -43,6 +46,19 @@ class ActiveCall:
         self.priced_at_ms: int | None = None
         self.price_pinned = session.answered_at_ms is not None
         """True once the price is that of the answer: from then on tariff versions are pinned."""
+
+    def knew(self, found: CallFound) -> bool:
+        """True if the news that it is alive changes nothing but the time of its last proof."""
+        session = self.session
+        return (
+            not self.running
+            and session.misses == 0
+            and session.gone_at_ms is None
+            and (
+                session.state in (State.TALKING, State.DRAINING)
+                or (session.state is State.RINGING and found.answered_at_ms is None)
+            )
+        )
 
 
 class CallRegistry:
@@ -123,6 +139,12 @@ class CallRegistry:
             for (name, _), call in self._by_key.items()
             if name == switch and call.session.state not in over
         }
+
+    def open_holds(self) -> int:
+        """How many legs of open calls have money set aside."""
+        over = (State.NEW, State.ASKING, State.CLOSED)
+        sessions = [call.session for call in self._by_key.values() if call.session.state not in over]
+        return sum(leg.holds for session in sessions for leg in session.legs)
 
     def open_by_state(self) -> dict[str, int]:
         """How many calls are in each state (closed ones that linger left out)."""

@@ -34,17 +34,20 @@ from ocs.services.records import call_records, call_row
 from ocs.sessions.events import (
     Allow,
     CallEvent,
+    CallFound,
     Cut,
     Ended,
     KillRequested,
     LedgerUnavailable,
+    Limit,
     Offered,
     Reject,
     SwitchCommand,
+    SwitchLost,
     ToppedUp,
     Warn,
 )
-from ocs.sessions.session import Now, Session, State, from_row
+from ocs.sessions.session import Now, Session, State, but, from_row
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
 from ocs.sessions.table import react
 from ocs.sessions.timers import timers
@@ -90,6 +93,9 @@ class ChargeCalls:
             else:
                 self._log.debug("call_unknown", switch=switch, channel=channel, kind=type(event).__name__)
                 return
+        if isinstance(event, CallFound) and call.knew(event):
+            call.proven_at_ms = event.at_ms
+            return
         self._post(call, event)
 
     def open_channels(self, switch: str) -> dict[str, str]:
@@ -163,6 +169,8 @@ class ChargeCalls:
             call.running = False
 
     def _handle(self, call: ActiveCall, event: CallEvent) -> None:
+        if call.proven_at_ms > call.session.proven_at_ms:
+            call.session = but(call.session, proven_at_ms=call.proven_at_ms)
         was = call.session.state
         if was is State.NEW and isinstance(event, Offered):
             event = self._admit(call, event)
@@ -309,6 +317,11 @@ class ChargeCalls:
                 observer.cut(why, None if late is None else late / 1000)
             case Warn() if took:
                 observer.warned()
+            case Limit() if took:
+                # The switch found the channel: no better proof of life. (That we ask for more is none.)
+                call.proven_at_ms = self.desk.clock.now_ms()
+            case Limit():
+                self._post(call, SwitchLost(self.desk.clock.now_ms()))
         if not took:
             self._log.warning("order_not_taken", call=session.call_id, order=type(command).__name__)
             if isinstance(command, Cut) and session.state is State.CLOSED and attempt < CUT_ATTEMPTS:

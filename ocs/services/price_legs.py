@@ -16,7 +16,7 @@ from ocs.services.directory import PayerView
 from ocs.services.identify import facts_of, find_account
 from ocs.services.limits import AttemptLimiter
 from ocs.sessions.events import Offered
-from ocs.sessions.session import Leg, Role
+from ocs.sessions.session import Leg, Role, but
 
 log = structlog.get_logger("ocs.calls")
 
@@ -45,13 +45,13 @@ class LegPricing:
             return Refused(Refusal.NO_PAYER)
         destination = desk.normalise(event.destination)
         longest = [view.max_call_s * 1000 for view in payer.chain if view.max_call_s is not None]
-        call.session = replace(
+        call.session = but(
             call.session,
             destination=destination or event.destination,
             longest_ms=min([desk.policy.longest_call_ms, *longest]),
         )
         bound = bind_legs(desk.tariffs, payer, supplier, call.session.destination, event.origin, event.at_ms)
-        call.session = replace(call.session, legs=bound.legs)
+        call.session = but(call.session, legs=bound.legs)
         call.pricers, call.priced_at_ms = bound.pricers, event.at_ms
         if destination is None:
             return Refused(Refusal.BAD_NUMBER, payer.account_id)
@@ -82,7 +82,7 @@ class LegPricing:
                 continue
             pricers.append(price)
             legs.append(replace(leg, tariff_version_id=price.tariff_version_id, prefix=price.prefix))
-        call.session = replace(call.session, legs=tuple(legs))
+        call.session = but(call.session, legs=tuple(legs))
         call.pricers = tuple(pricers)
         call.priced_at_ms = at_ms
         call.price_pinned = call.session.answered_at_ms is not None
@@ -91,7 +91,7 @@ class LegPricing:
 
 @dataclass(frozen=True, slots=True)
 class BoundLegs:
-    """Legs and their prices, in the same order; `refused` if a payer has none."""
+    """Legs and their prices, in the same order; `refused` if a payer has none (its leg has no version)."""
 
     legs: tuple[Leg, ...]
     pricers: tuple[BoundPricer, ...]
@@ -105,23 +105,34 @@ def bind_legs(
     legs: list[Leg] = []
     pricers: list[BoundPricer] = []
     refused: Refused | None = None
-    for view in (*payer.chain, *((supplier,) if supplier else ())):
-        price: BoundPricer | Refusal = Refusal.NO_RATE
-        if view.tariff:
-            price = tariffs.quote(view.tariff, destination, origin, at_ms, view.currency)
-        if not isinstance(price, Refusal):
+    for view in payer.chain:
+        price = _quote(tariffs, view, destination, origin, at_ms)
+        if isinstance(price, Refusal):
+            refused = refused or Refused(price, view.account_id)
+            legs.append(_leg(len(legs) + 1, view, None))
+        else:
             pricers.append(price)
             legs.append(_leg(len(legs) + 1, view, price))
-        elif view.role is Role.SUPPLIER:
+    if supplier is not None and refused is None:
+        price = _quote(tariffs, supplier, destination, origin, at_ms)
+        if isinstance(price, Refusal):
             # Our cost is not known; that is ours to mend, not the caller's to suffer.
-            log.warning("supplier_unrated", supplier=view.code, to=destination)
+            log.warning("supplier_unrated", supplier=supplier.code, to=destination)
         else:
-            refused = refused or Refused(price, view.account_id)
+            pricers.append(price)
+            legs.append(_leg(len(legs) + 1, supplier, price))
     return BoundLegs(tuple(legs), tuple(pricers), refused)
 
 
-def _leg(leg_no: int, view: PayerView, price: BoundPricer) -> Leg:
-    assert view.tariff is not None
+def _quote(
+    tariffs: Tariffs, view: PayerView, destination: str, origin: str, at_ms: int
+) -> BoundPricer | Refusal:
+    if not view.tariff:
+        return Refusal.NO_RATE
+    return tariffs.quote(view.tariff, destination, origin, at_ms, view.currency)
+
+
+def _leg(leg_no: int, view: PayerView, price: BoundPricer | None) -> Leg:
     return Leg(
         leg_no=leg_no,
         role=view.role,
@@ -131,8 +142,8 @@ def _leg(leg_no: int, view: PayerView, price: BoundPricer) -> Leg:
         payee_id=view.payee_id,
         tax_id=view.tax_id,
         currency=view.currency,
-        tariff=view.tariff,
-        tariff_version_id=price.tariff_version_id,
-        prefix=price.prefix,
+        tariff=view.tariff or "",
+        tariff_version_id=price.tariff_version_id if price else None,
+        prefix=price.prefix if price else "",
         holds=view.role is not Role.SUPPLIER,
     )

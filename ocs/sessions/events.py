@@ -90,7 +90,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class SwitchLost:
-    """The link to the switch dropped: nothing is known, nothing has ended."""
+    """The link to the switch dropped, or it did not take an order: nothing is known, nothing has ended."""
 
     at_ms: int
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ocs.refusals import Refusal
 from ocs.sessions.events import Ended, EndedBy, Mode
+
+__all__ = ["Leg", "Now", "Policy", "Role", "Session", "State", "but", "from_row", "to_row"]
 
 
 class State(StrEnum):
@@ -50,7 +52,8 @@ class Leg:
     tax_id: int | None
     currency: str
     tariff: str
-    tariff_version_id: int
+    tariff_version_id: int | None
+    """None: no rate was found, and the call refused for it."""
     prefix: str
     holds: bool = True
 
@@ -82,9 +85,12 @@ class Now:
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
-    """One call. `channel` names it towards its switch for ever; `live_channel` is the one that talks now."""
+    """One call. `channel` names it towards its switch for ever; `live_channel` is the one that talks now.
+
+    Without slots: `but` copies its dictionary, which is ten times quicker than setting forty fields.
+    """
 
     call_id: str
     switch: str
@@ -144,6 +150,21 @@ class Session:
 
 
 _FIELDS = tuple(f.name for f in fields(Session))
+_KNOWN = frozenset(_FIELDS)
+
+if TYPE_CHECKING:
+    from dataclasses import replace as but
+else:
+
+    def but(session: Session, **changes: Any) -> Session:
+        """The same session with some fields changed; `dataclasses.replace`, quick (every event makes one)."""
+        assert changes.keys() <= _KNOWN, f"a session has no {changes.keys() - _KNOWN}"
+        changed = object.__new__(Session)
+        changed.__dict__.update(session.__dict__)
+        changed.__dict__.update(changes)
+        return changed
+
+
 _LEG_FIELDS = tuple(f.name for f in fields(Leg))
 
 

@@ -10,7 +10,7 @@ The ledger's outcomes come back as events of their own (Granted, Refused, Settle
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ocs.ledger.model import Granted, Refused, Settled
@@ -40,7 +40,7 @@ from ocs.sessions.events import (
     Warn,
     WarnDue,
 )
-from ocs.sessions.session import Now, Session, State
+from ocs.sessions.session import Now, Session, State, but
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Step, Store, Tell
 
 Handler = Callable[[Session, Any, Now], Reaction]
@@ -96,7 +96,7 @@ def react(session: Session, event: CallEvent, now: Now) -> Reaction:
 def offered(s: Session, event: Offered, now: Now) -> Reaction:
     """Price all legs, open holds for the first slice."""
     total = min(now.policy.first_slice_ms, s.longest_ms)
-    asking = replace(s, state=ASKING, asks=s.asks + 1, proven_at_ms=event.at_ms)
+    asking = but(s, state=ASKING, asks=s.asks + 1, proven_at_ms=event.at_ms)
     return Reaction(asking, (AskHold(total, min(now.policy.floor_ms, total), event.at_ms),))
 
 
@@ -109,7 +109,7 @@ def refused_before_asking(s: Session, event: Refused, now: Now) -> Reaction:
 @row(ASKING, Granted, "ringing")
 def first_slice_granted(s: Session, event: Granted, now: Now) -> Reaction:
     """Held: let the call go on for what it bought."""
-    held = replace(
+    held = but(
         s, state=RINGING, granted_ms=event.granted_ms, final=event.final, holds_taken=s.holds_taken + 1
     )
     if s.mode is Mode.WATCH:
@@ -123,14 +123,20 @@ def first_slice_refused(s: Session, event: Refused, now: Now) -> Reaction:
     return _refuse(s, event.reason, now)
 
 
-@row(ASKING, LedgerUnavailable, "closed")
+@row(ASKING, LedgerUnavailable, "settling")
 def first_slice_unavailable(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
-    """The database is away: refuse with a temporary cause."""
-    return _refuse(s, Refusal.UNAVAILABLE, now)
+    """The database is away: refuse with a temporary cause; later release what it may hold after all.
+
+    A commit whose answer was lost may have happened: its hold would stand until the next restart.
+    """
+    refused = _refuse(s, Refusal.UNAVAILABLE, now)
+    retry_at_ms = now.at_ms + _settle_pause(refused.session, now)
+    over = but(refused.session, state=SETTLING, asks=s.asks + 1, retry_at_ms=retry_at_ms)
+    return Reaction(over, refused.steps)
 
 
 def _refuse(s: Session, reason: Refusal, now: Now) -> Reaction:
-    closed = replace(
+    closed = but(
         s,
         state=CLOSED,
         refusal=reason,
@@ -156,17 +162,17 @@ def _no(s: Session, reason: Refusal) -> Step:
 def ringing(s: Session, event: Ringing, now: Now) -> Reaction:
     """Note the first ringing; not worth a commit of its own."""
     first = s.ringing_at_ms if s.ringing_at_ms is not None else event.at_ms
-    return Reaction(replace(s, ringing_at_ms=first, proven_at_ms=max(s.proven_at_ms, event.at_ms)))
+    return Reaction(but(s, ringing_at_ms=first, proven_at_ms=max(s.proven_at_ms, event.at_ms)))
 
 
 @row(RINGING, Answered)
 def answered(s: Session, event: Answered, now: Now) -> Reaction:
     """Start the meter at the switch's answer time; hold again at the price in force then."""
-    return _confirm(replace(s, proven_at_ms=max(s.proven_at_ms, event.at_ms)), event.at_ms, now)
+    return _confirm(but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms)), event.at_ms, now)
 
 
 def _confirm(s: Session, answered_at_ms: int, now: Now) -> Reaction:
-    met = replace(s, answered_at_ms=answered_at_ms, our_answered_at_ms=now.at_ms, asks=s.asks + 1)
+    met = but(s, answered_at_ms=answered_at_ms, our_answered_at_ms=now.at_ms, asks=s.asks + 1)
     return Reaction(met, (AskHold(s.granted_ms, 0, answered_at_ms, shrink=True),))
 
 
@@ -179,13 +185,13 @@ def answer_confirmed(s: Session, event: Granted, now: Now) -> Reaction:
 @row(RINGING, Refused, "draining")
 def answer_not_covered(s: Session, event: Refused, now: Now) -> Reaction:
     """At the answer's price nothing is covered: cut at once."""
-    return _cut(replace(s, state=DRAINING, final=True, granted_ms=0), event.reason.value, now)
+    return _cut(but(s, state=DRAINING, final=True, granted_ms=0), event.reason.value, now)
 
 
 @row(RINGING, LedgerUnavailable, "talking")
 def answer_unconfirmed(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
     """The database is away: go on with what is held, ask again soon."""
-    held = replace(s, state=TALKING, retry_at_ms=now.at_ms + now.policy.retry_ms)
+    held = but(s, state=TALKING, retry_at_ms=now.at_ms + now.policy.retry_ms)
     return Reaction(held, _limit(held) if s.mode is Mode.WATCH else ())
 
 
@@ -210,9 +216,8 @@ def _extend(s: Session, now: Now) -> Reaction:
     elapsed_ms = max(s.granted_ms, now.at_ms - s.answered_at_ms)
     total = min(elapsed_ms + now.policy.slice_ms, s.longest_ms)
     if total <= s.granted_ms:
-        return Reaction(replace(s, state=DRAINING, final=True, retry_at_ms=None))
-    # The link is up and no end was heard: that the call is asked for is proof that it lives.
-    asking = replace(s, asks=s.asks + 1, retry_at_ms=None, proven_at_ms=max(s.proven_at_ms, now.at_ms))
+        return Reaction(but(s, state=DRAINING, final=True, retry_at_ms=None))
+    asking = but(s, asks=s.asks + 1, retry_at_ms=None)
     return Reaction(asking, (AskHold(total, 0, s.answered_at_ms),))
 
 
@@ -225,7 +230,7 @@ def extended(s: Session, event: Granted, now: Now) -> Reaction:
 @row(UP, Refused, "draining")
 def extension_refused(s: Session, event: Refused, now: Now) -> Reaction:
     """Nothing more: the call ends at its paid end."""
-    return Reaction(replace(s, state=DRAINING, final=True))
+    return Reaction(but(s, state=DRAINING, final=True))
 
 
 @row(UP, LedgerUnavailable)
@@ -233,13 +238,13 @@ def extension_unavailable(s: Session, event: LedgerUnavailable, now: Now) -> Rea
     """The database is away: ask again while paid time lasts, then hang up."""
     if _paid_end_is_here(s, now):
         return _cut(s, Refusal.UNAVAILABLE.value, now)
-    return Reaction(replace(s, retry_at_ms=now.at_ms + now.policy.retry_ms))
+    return Reaction(but(s, retry_at_ms=now.at_ms + now.policy.retry_ms))
 
 
 def _covered(s: Session, event: Granted, now: Now, *, tell: bool) -> Reaction:
     final = event.final or event.granted_ms >= s.longest_ms
     longer = event.granted_ms > s.granted_ms
-    covered = replace(
+    covered = but(
         s,
         state=DRAINING if final else TALKING,
         granted_ms=event.granted_ms,
@@ -271,7 +276,7 @@ def warn(s: Session, event: WarnDue, now: Now) -> Reaction:
     if s.warned or s.paid_until_ms is None:
         return Reaction(s)
     remaining_ms = max(0, s.paid_until_ms - now.at_ms)
-    return Reaction(replace(s, warned=True), (Tell(Warn(s.live_channel, remaining_ms)),))
+    return Reaction(but(s, warned=True), (Tell(Warn(s.live_channel, remaining_ms)),))
 
 
 @row(TALKING, WarnDue)
@@ -299,19 +304,19 @@ def _why(s: Session) -> str:
 
 
 def _cut(s: Session, why: str, now: Now) -> Reaction:
-    return Reaction(replace(s, cut_why=why, cuts=s.cuts + 1), (Tell(Cut(s.live_channel, why)),))
+    return Reaction(but(s, cut_why=why, cuts=s.cuts + 1), (Tell(Cut(s.live_channel, why)),))
 
 
 @row((RINGING, *UP, IN_DOUBT), KillRequested)
 def kill(s: Session, event: KillRequested, now: Now) -> Reaction:
     """An operator ends the call; its end is charged like any other."""
-    return _cut(replace(s, marks=_marked(s, f"killed_by:{event.by}")), "operator", now)
+    return _cut(but(s, marks=_marked(s, f"killed_by:{event.by}")), "operator", now)
 
 
 @row((RINGING, *UP), Moved)
 def moved(s: Session, event: Moved, now: Now) -> Reaction:
     """The A leg left, the B leg talks on: same call, same payer, another channel to act on."""
-    there = replace(s, live_channel=event.channel, marks=_marked(s, "moved"), proven_at_ms=now.at_ms)
+    there = but(s, live_channel=event.channel, marks=_marked(s, "moved"), proven_at_ms=now.at_ms)
     if s.answered_at_ms is None:
         return Reaction(there, (Store(),))
     return Reaction(there, (Store(), *_limit(there)))
@@ -335,13 +340,13 @@ def cut_again_while_ringing(s: Session, event: CutDue, now: Now) -> Reaction:
 @row(UP, Ringing)
 def heard_again(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
     """A repeat: proof of life, no new meter."""
-    return Reaction(replace(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0))
+    return Reaction(but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0))
 
 
 @row(RINGING, StaleDue)
 def rang_too_long(s: Session, event: StaleDue, now: Now) -> Reaction:
     """Neither answer nor end in time: hang up, and let the listing say whether it is gone."""
-    return _cut(replace(s, marks=_marked(s, "ring_timeout")), "ring_timeout", now)
+    return _cut(but(s, marks=_marked(s, "ring_timeout")), "ring_timeout", now)
 
 
 # --- ended ----------------------------------------------------------------------------------------
@@ -353,7 +358,7 @@ def ended(s: Session, event: Ended, now: Now) -> Reaction:
     if event.source == "cdr" and s.gone_at_ms is None:
         # A leg's CDR says that the leg is over. The call is over when the switch no longer shows it: after
         # a transfer it talks on under another leg.
-        return Reaction(replace(s, cdr=event))
+        return Reaction(but(s, cdr=event))
     return _settle(s, event, now)
 
 
@@ -366,7 +371,7 @@ def _settle(s: Session, event: Ended, now: Now) -> Reaction:
         marks = _marked(s, f"from_{event.source}")
     elif duration and abs(ours - duration) > now.policy.clock_tolerance_ms:
         marks = _marked(s, "clock_differs")
-    over = replace(
+    over = but(
         s,
         state=SETTLING,
         answered_at_ms=answered_at,
@@ -405,25 +410,30 @@ def _ended_by(s: Session, event: Ended) -> EndedBy:
 @row(SETTLING, Settled, "closed")
 def settled(s: Session, event: Settled, now: Now) -> Reaction:
     """Paid and recorded."""
-    return Reaction(replace(s, state=CLOSED, retry_at_ms=None))
+    return Reaction(but(s, state=CLOSED, retry_at_ms=None))
 
 
 @row(SETTLING, Refused, "closed")
 def settled_before(s: Session, event: Refused, now: Now) -> Reaction:
     """Someone settled it already (another daemon): the first settlement stands."""
-    return Reaction(replace(s, state=CLOSED, retry_at_ms=None))
+    return Reaction(but(s, state=CLOSED, retry_at_ms=None))
 
 
 @row(SETTLING, LedgerUnavailable)
 def settle_later(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
     """The database is away: keep the end in mind and try again."""
-    return Reaction(replace(s, retry_at_ms=now.at_ms + now.policy.retry_ms))
+    return Reaction(but(s, retry_at_ms=now.at_ms + _settle_pause(s, now)))
+
+
+def _settle_pause(s: Session, now: Now) -> int:
+    """Refused calls may be many and wait for nothing but to let go: they leave the way to the others."""
+    return now.policy.retry_ms if s.refusal is None else now.policy.cdr_wait_ms
 
 
 @row(SETTLING, SliceDue)
 def settle_again(s: Session, event: SliceDue, now: Now) -> Reaction:
     """The retry is due; the same key, so it cannot charge twice."""
-    return Reaction(replace(s, retry_at_ms=None), (AskSettle(s.duration_ms, correct=_correcting(s)),))
+    return Reaction(but(s, retry_at_ms=None), (AskSettle(s.duration_ms, correct=_correcting(s)),))
 
 
 def _correcting(s: Session) -> bool:
@@ -437,7 +447,7 @@ def ended_again(s: Session, event: Ended, now: Now) -> Reaction:
         return Reaction(s)
     answered_at, duration = _talk_time(s, event)
     marks = tuple(mark for mark in s.marks if mark != "estimated")
-    better = replace(
+    better = but(
         s,
         state=SETTLING,
         answered_at_ms=answered_at,
@@ -456,28 +466,28 @@ def ended_again(s: Session, event: Ended, now: Now) -> Reaction:
 
 @row((RINGING, *UP), SwitchLost, "in_doubt")
 def switch_lost(s: Session, event: SwitchLost, now: Now) -> Reaction:
-    """Keep the holds, close nothing; the switch's own timer bounds the call."""
-    return Reaction(replace(s, state=IN_DOUBT, misses=0))
+    """Keep the holds, extend none, close nothing; the switch's own timer bounds the call."""
+    return Reaction(but(s, state=IN_DOUBT, misses=0))
 
 
 @row(IN_DOUBT, SwitchLost)
 def lost_again(s: Session, event: SwitchLost, now: Now) -> Reaction:
     """Still unknown; a count of misses begins anew."""
-    return Reaction(replace(s, misses=0, gone_at_ms=None))
+    return Reaction(but(s, misses=0, gone_at_ms=None))
 
 
 @row(IN_DOUBT, CallFound, "ringing talking draining in_doubt")
 def found(s: Session, event: CallFound, now: Now) -> Reaction:
     """It is alive: resume where it is, and cover the time that passed."""
-    alive = replace(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0, gone_at_ms=None)
+    alive = but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0, gone_at_ms=None)
     if s.answered_at_ms is None and event.answered_at_ms is None:
-        return Reaction(replace(alive, state=RINGING))
+        return Reaction(but(alive, state=RINGING))
     if s.answered_at_ms is None:
         assert event.answered_at_ms is not None
-        return _confirm(replace(alive, state=RINGING), event.answered_at_ms, now)
+        return _confirm(but(alive, state=RINGING), event.answered_at_ms, now)
     if s.cut_why:
-        return _cut(replace(alive, state=DRAINING), s.cut_why, now)
-    resumed = replace(alive, state=DRAINING if s.final else TALKING)
+        return _cut(but(alive, state=DRAINING), s.cut_why, now)
+    resumed = but(alive, state=DRAINING if s.final else TALKING)
     if _runs_short(resumed, now):
         return _extend(resumed, now)
     return Reaction(resumed, _limit(resumed))
@@ -490,7 +500,7 @@ def _runs_short(s: Session, now: Now) -> bool:
 @row((RINGING, *UP), CallFound)
 def proven_alive(s: Session, event: CallFound, now: Now) -> Reaction:
     """Proof of life; an answer that we missed starts the meter now."""
-    alive = replace(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0, gone_at_ms=None)
+    alive = but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0, gone_at_ms=None)
     if s.state is RINGING and event.answered_at_ms is not None:
         return _confirm(alive, event.answered_at_ms, now)
     return Reaction(alive)
@@ -501,13 +511,13 @@ def gone(s: Session, event: CallGone, now: Now) -> Reaction:
     """Missing once is a doubt, twice (or a restarted switch) is an end: wait a little for its CDR."""
     misses = s.misses + 1
     if misses < 2 and not event.restarted:
-        return Reaction(replace(s, misses=misses))
+        return Reaction(but(s, misses=misses))
     if s.cdr is not None:
         return _settle(s, s.cdr, now)
     if s.gone_at_ms is not None:
-        return Reaction(replace(s, misses=misses))
+        return Reaction(but(s, misses=misses))
     marks = _marked(s, "switch_restarted") if event.restarted else s.marks
-    return Reaction(replace(s, state=IN_DOUBT, misses=misses, gone_at_ms=now.at_ms, marks=marks), (Store(),))
+    return Reaction(but(s, state=IN_DOUBT, misses=misses, gone_at_ms=now.at_ms, marks=marks), (Store(),))
 
 
 @row(IN_DOUBT, StaleDue, "settling")
@@ -523,7 +533,7 @@ def never_heard_of_again(s: Session, event: StaleDue, now: Now) -> Reaction:
         ended_by=EndedBy.SWITCH,
         source="resync",
     )
-    return _settle(replace(s, marks=_marked(s, "estimated")), last, now)
+    return _settle(but(s, marks=_marked(s, "estimated")), last, now)
 
 
 @row(IN_DOUBT, Answered, "ringing talking draining")
@@ -537,7 +547,7 @@ def heard_in_doubt(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
 @row(IN_DOUBT, Moved)
 def moved_in_doubt(s: Session, event: Moved, now: Now) -> Reaction:
     """It talks on under another channel; whether it still does, the listing will say."""
-    return Reaction(replace(s, live_channel=event.channel, marks=_marked(s, "moved")), (Store(),))
+    return Reaction(but(s, live_channel=event.channel, marks=_marked(s, "moved")), (Store(),))
 
 
 @row(IN_DOUBT, SliceDue)
@@ -579,7 +589,7 @@ def offered_again(s: Session, event: Offered, now: Now) -> Reaction:
     """A repeat of the offer: answered as before, nothing is held twice."""
     if s.state is RINGING and s.mode is Mode.AUTHORISE and s.answered_at_ms is None:
         return Reaction(s, (Tell(Allow(s.call_id, s.live_channel, s.granted_ms, s.destination)),))
-    if s.state is CLOSED and s.refusal is not None:
+    if s.state in (SETTLING, CLOSED) and s.refusal is not None:
         return Reaction(s, (_no(s, s.refusal),))
     return Reaction(s)
 

@@ -169,11 +169,13 @@ class FreeSwitchConfig:
     rules: tuple[OfferRule, ...] = ()
     destination_variable: str | None = None
     """Channel variable that holds the number to be charged for; the number dialled if unset or missing."""
-    transfer: str = "authorised_{destination} XML {context}"
+    transfer: str = "{destination} XML authorised"
     """Where an allowed call is sent: extension, dial plan, context. {destination} is the number as charged
     for, {dialled} as the switch had it, {context} the call's own, {variable_NAME} one of its channel
     variables.
     """
+    fact_variables: tuple[str, ...] | None = None
+    """Channel variables that payer rules look at; None: any (an event has about 150)."""
     call_id_variable: str = "ocs_call_id"
     granted_variable: str = "ocs_granted_s"
     rejections: Mapping[Refusal, Rejection] = field(default_factory=default_rejections)

@@ -62,6 +62,7 @@ class FreeSwitch:
             config.rules,
             destination_variable=config.destination_variable,
             keep_variables=template_variables(config.transfer),
+            fact_variables=config.fact_variables,
             cut_cause=config.cut_cause,
             hold_back_ms=int(config.hold_back_s * 1000),
             unauthorised=self._tell_unauthorised,

@@ -54,6 +54,7 @@ class ChannelBook(Channels):
         *,
         destination_variable: str | None = None,
         keep_variables: Iterable[str] = (),
+        fact_variables: Iterable[str] | None = None,
         cut_cause: str = "ALLOTTED_TIMEOUT",
         hold_back_ms: int = 500,
         unauthorised: Callable[[str], None] = lambda channel: None,
@@ -63,6 +64,8 @@ class ChannelBook(Channels):
         self._rules = tuple(rules)
         self._destination_variable = destination_variable
         self._keep_variables = tuple(keep_variables)
+        self.fact_variables = fact_variables
+        """Channel variables that become facts of an offer; may be replaced at any time."""
         self._cut_cause = cut_cause
         self._hold_back_ms = hold_back_ms
         self._unauthorised = unauthorised
@@ -138,7 +141,7 @@ class ChannelBook(Channels):
             mode=mode,
             origin=text(event, "Caller-ANI") or text(event, "Caller-Caller-ID-Number"),
             destination=wanted or dialled,
-            attributes=attributes(event),
+            attributes=attributes(event, self.fact_variables),
         )
         told.append((call.channel, offered))
         return call
@@ -251,17 +254,20 @@ class ChannelBook(Channels):
         return EndedBy.SWITCH if ending.disposition else EndedBy.UNKNOWN
 
 
-def attributes(event: Event) -> dict[str, str]:
-    """The facts that payer rules look at.
+def attributes(event: Event, variables: Iterable[str] | None = None) -> dict[str, str]:
+    """The facts that payer rules look at; `variables` are the channel variables they name, None: all.
 
     sip_user is the user that authenticated, from_user the one that the caller only claims to be. source_ip
     is where the INVITE came from. Every channel variable of up to 256 characters is there as
     "variable:NAME".
     """
+    if variables is None:
+        variables = [name[9:] for name in event if name.startswith("variable_")]
     facts: dict[str, str] = {}
-    for name in event:
-        if name.startswith("variable_") and len(value := text(event, name)) <= _MAX_ATTRIBUTE:
-            facts["variable:" + name[9:]] = value
+    for name in variables:
+        value = text(event, f"variable_{name}")
+        if value and len(value) <= _MAX_ATTRIBUTE:
+            facts[f"variable:{name}"] = value
     named = {
         "sip_user": text(event, "variable_sip_auth_username") or text(event, "variable_user_name"),
         "from_user": text(event, "variable_sip_from_user"),

@@ -36,7 +36,7 @@ PATIENCE_S = 30.0
 class Rig:
     """One installation under `path`, on the database at `url` (migrated)."""
 
-    def __init__(self, path: Path, url: str, **charging: Any) -> None:
+    def __init__(self, path: Path, url: str, resync_s: int = 30, **charging: Any) -> None:
         self.path = path
         self.url = url
         self.switch_port = free_port()
@@ -56,7 +56,7 @@ class Rig:
                     "port": self.switch_port,
                     "password": "ClueCon",
                     "cdr_directory": str(self.cdrs),
-                    "resync_period_s": 5,
+                    "resync_period_s": resync_s,
                     "reconnect_max_s": 1,
                 }
             ],
@@ -153,9 +153,9 @@ class Rig:
 
 
 @contextmanager
-def rig(path: Path, url: str, **charging: Any) -> Iterator[Rig]:
+def rig(path: Path, url: str, resync_s: int = 30, **charging: Any) -> Iterator[Rig]:
     """A rig that ends its processes."""
-    made = Rig(path, url, **charging)
+    made = Rig(path, url, resync_s, **charging)
     try:
         yield made
     finally:

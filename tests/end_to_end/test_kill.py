@@ -69,13 +69,13 @@ def compare_with_truth(made: Rig) -> None:
 def test_a_killed_daemon_settles_every_call_once_for_the_time_it_was_up(
     tmp_path: Path, database_url: str
 ) -> None:
-    with rig(tmp_path, database_url, slice_s=5, first_slice_s=5, lead_s=2, cdr_wait_s=3) as made:
+    with rig(tmp_path, database_url, resync_s=5, slice_s=5, first_slice_s=5, lead_s=2, cdr_wait_s=3) as made:
         run_with_kills(made, kills=6, calls=250, per_s=20, how=signal.SIGKILL)
         compare_with_truth(made)
 
 
 @pytest.mark.timeout(240)
 def test_a_stopped_daemon_leaves_calls_up_and_goes_on_with_them(tmp_path: Path, database_url: str) -> None:
-    with rig(tmp_path, database_url, slice_s=5, first_slice_s=5, lead_s=2, cdr_wait_s=3) as made:
+    with rig(tmp_path, database_url, resync_s=5, slice_s=5, first_slice_s=5, lead_s=2, cdr_wait_s=3) as made:
         run_with_kills(made, kills=2, calls=100, per_s=20, how=signal.SIGTERM)
         compare_with_truth(made)

@@ -131,6 +131,24 @@ def test_a_call_is_refused_for_the_reason_that_fits(
     assert not desk.rows(tables.holds)
 
 
+def test_a_refused_call_is_on_the_record_of_the_payer_who_was_refused(desk: TestDesk) -> None:
+    desk.customer("ann", "1.00")
+    desk.offer("a", "ann", to="33123")
+    (record,) = desk.rows(tables.call_records)
+    assert (record.role, record.refusal, record.tariff_version_id) == ("customer", "no_rate", None)
+
+
+def test_an_order_that_the_switch_did_not_take_is_no_proof_that_the_call_lives(desk: TestDesk) -> None:
+    ann = desk.customer("ann", "1.00")
+    talk(desk)
+    desk.switch.takes = False
+    desk.wait(20)  # the extension at 15 s is held, but the switch does not know the call
+    desk.tell("a", ev.CallGone(desk.clock.now_ms()))
+    desk.tell("a", ev.CallGone(desk.clock.now_ms()))
+    desk.wait(31)
+    assert desk.money(ann) == (100 * CENT, 0)
+
+
 def test_an_unanswered_call_costs_nothing_and_has_a_record(desk: TestDesk) -> None:
     ann = desk.customer("ann", "1.00")
     desk.offer("a", "ann")

@@ -134,16 +134,17 @@ class NumberingSettings(Section):
 
 
 _FACT: Final = re.compile(
-    r"^(variable:[A-Za-z0-9_.:-]+|prefix|accountcode|sip_user|source_ip|gateway|context|profile"
-    r"|origin|destination|switch|always)$"
+    r"^(variable:[A-Za-z0-9_.:-]+|prefix|accountcode|sip_user|from_user|source_ip|gateway|context|profile"
+    r"|dialled|origin|destination|switch|always)$"
 )
 
 
 def _fact(name: str) -> str:
     if not _FACT.match(name):
         raise ValueError(
-            "is not a fact of a call; use variable:NAME, accountcode, sip_user, source_ip, gateway, "
-            "context, profile, switch, origin, destination, prefix or always"
+            "is not a fact of a call; use variable:NAME, accountcode, sip_user (who authenticated), "
+            "from_user (who the caller claims to be), source_ip, gateway, context, profile, switch, "
+            "origin, destination, dialled, prefix or always"
         )
     return name
 

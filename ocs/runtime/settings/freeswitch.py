@@ -86,7 +86,7 @@ class FreeSwitchSettings(Section):
     """Which calls are ours, rules in order. None: every call that parks is authorised."""
     destination_variable: str | None = None
     """Channel variable with the number to be charged for; unset or missing: the number dialled."""
-    transfer: str = "authorised_{destination} XML {context}"
+    transfer: str = "{destination} XML authorised"
     """Where an allowed call is sent: extension, dial plan, context. {destination} is the number as charged
     for, {dialled} as the switch had it, {context} the call's own, {variable_NAME} one of its variables."""
     rejections: dict[Refusal, RejectionSettings] = Field(default_factory=dict)
