@@ -5,8 +5,9 @@ The same contract tests run on both (tests/contract).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from ocs.ledger.model import Command, Outcome
 from ocs.sessions.events import CallEvent, SwitchCommand
@@ -69,4 +70,71 @@ class CallHandler(Protocol):
 
     def open_channels(self, switch: str) -> dict[str, str]:
         """Channel to live channel of every call of this switch that is not closed (for resync)."""
+        ...
+
+
+RESUMED: Final = "resumed"
+"""Topic that a subscriber hears when it begins to hear, and after a gap."""
+
+
+class Signals(Protocol):
+    """News between daemons, which may be lost (`db.live.redis_signals.RedisSignals`; twin: `db.live.memory`).
+
+    Losing them costs no money: a call that was not told asks by itself before its paid time ends.
+    """
+
+    def publish(self, topic: str, payload: Mapping[str, Any]) -> bool:
+        """Tell all other daemons. Never waits, never raises. False: nobody can be reached now."""
+        ...
+
+    def subscribe(self, handler: Callable[[str, Mapping[str, Any]], None]) -> None:
+        """Call `handler(topic, payload)` with what others publish, each in a greenlet of its own.
+
+        It hears RESUMED first, and again after each gap in which news may have been lost.
+        """
+        ...
+
+    @property
+    def fault(self) -> str:
+        """Why nobody can be reached now; empty: all is well."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who has something, as it is written down. `fence` grows by one with each taking, `beats` with each sign
+    of life; an empty owner has let go."""
+
+    name: str
+    owner: str
+    fence: int
+    beats: int
+
+
+class Leases(Protocol):
+    """Which daemon has what (`db.repositories.leases.LeaseRepository`; twin: `db.live.memory`).
+
+    No clock is in it: daemons need not agree on the time. Who wants a lease takes it from a `Lease` that it
+    has watched; if anything changed since, the taking fails. Each method raises OutsideError if the store is
+    away.
+    """
+
+    def look(self, name: str) -> Lease | None:
+        """The lease as it is now; None: it was never taken."""
+        ...
+
+    def take(self, name: str, owner: str, seen: Lease | None) -> Lease | None:
+        """Take it, if it still is as `seen`; None: it is not."""
+        ...
+
+    def renew(self, lease: Lease) -> Lease | None:
+        """Show a sign of life; None: it was taken away."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Let go, if it is still held."""
         ...

@@ -97,6 +97,11 @@ class Metrics(Observer):
             "ocs_bad_input_total", "Input that was turned away, by door and reason", "door", "reason"
         )
 
+        self._signals = counter(
+            "ocs_signals_total", "News between daemons: sent, heard, lost or bad", "topic", "result"
+        )
+        self._redis_up = gauge("ocs_redis_up", "1 while Redis is within reach (0 also if there is none)")
+
         self._http_requests = counter(
             "ocs_http_requests_total", "Requests of the HTTP API", "method", "route", "status"
         )
@@ -211,6 +216,16 @@ class Metrics(Observer):
     def bad_input(self, door: str, reason: str) -> None:
         """Something was turned away at a door (freeswitch, http, calls …)."""
         self._bad_input.labels(door, reason).inc()
+
+    # --- other daemons --------------------------------------------------------------------------
+
+    def signal(self, topic: str, result: str) -> None:
+        """One piece of news was sent, heard, lost or bad."""
+        self._signals.labels(topic, result).inc()
+
+    def redis_up(self, up: bool) -> None:
+        """Redis came within reach, or went out of it."""
+        self._redis_up.set(int(up))
 
     # --- the daemon itself ----------------------------------------------------------------------
 

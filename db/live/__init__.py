@@ -1,0 +1,1 @@
+"""What may be lost: news between daemons. The truth is in the database."""
