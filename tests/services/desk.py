@@ -1,4 +1,4 @@
-"""A desk to charge calls at: the real ledger on SQLite, real tariffs; clock and switch do as they are told."""
+"""A desk to charge calls at: the real ledger on SQLite, real prices; clock and switch do as they are told."""
 
 from __future__ import annotations
 
