@@ -81,7 +81,20 @@ class Purse:
         if slice_ticks <= 0 or free >= calls * slice_ticks:
             return grant_ms
         shared = self.reach(self.own_ticks + max(0, free) // calls, grant_ms)
-        return max(shared, min(least_ms, grant_ms))
+        return max(shared, self._least_bought(min(least_ms, grant_ms), grant_ms))
+
+    def _least_bought(self, least_ms: int, grant_ms: int) -> int:
+        """The shortest grant from least_ms on that money or units pay for: not one that grace makes free.
+
+        Such a grant would hold nothing, and be asked for again a millisecond later.
+        """
+        low, high = least_ms - 1, grant_ms
+        middle = least_ms
+        while high - low > 1:
+            paid_for = self.reach(self.price(middle)[0], middle) >= middle
+            low, high = (low, middle) if paid_for else (middle, high)
+            middle = (low + high) // 2
+        return high
 
 
 def _after(allowances: Sequence[Allowance], draws: tuple[Draw, ...]) -> tuple[Allowance, ...]:
@@ -219,18 +232,23 @@ def _short_of(purses: list[Purse], total_ms: int, floor_ms: int) -> Refused:
 
 def _to_paid_end(purses: list[Purse], grant_ms: int) -> int:
     """Go on to the end of what the grant pays for anyway: same ticks, same units, on every leg."""
-    ends = []
+    ends, free = [], []
     for purse in purses:
         ticks, parts = purse.price(grant_ms)
         drawn: dict[int, int] = {}
         for draw in (draw for _, draws in parts for draw in draws):
             drawn[draw.allowance_id] = drawn.get(draw.allowance_id, 0) + draw.units
         if not ticks and not drawn:
-            continue  # a free leg has no increment to finish
+            free.append(purse)  # no increment to finish
+            continue
         same = [a for a in purse.allowances if a.allowance_id in drawn]
         same = [_with_units(a, drawn[a.allowance_id]) for a in same]
         ends.append(purse.reach(ticks, grant_ms + FREE_END_MS, same))
-    return max(grant_ms, min(ends, default=grant_ms))
+    if not ends:
+        return grant_ms
+    # What is free only because it is short (grace) is not free to the end of another leg's increment.
+    end_ms = min(ends)
+    return max(grant_ms, min([end_ms, *(purse.reach(purse.funds_ticks, end_ms) for purse in free)]))
 
 
 def _with_units(a: Allowance, units: int) -> Allowance:

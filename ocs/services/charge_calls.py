@@ -109,6 +109,12 @@ class ChargeCalls:
             self._post(call, ToppedUp(self.desk.clock.now_ms()))
         return len(told)
 
+    def funds_may_have_arrived(self) -> None:
+        """News of top-ups may have been missed: calls that run out ask once more."""
+        for call in self.calls:
+            if call.session.state is State.DRAINING:
+                self._post(call, ToppedUp(self.desk.clock.now_ms()))
+
     def kill(self, call_id: str, by: str) -> bool:
         """Ask the switch to end a call. False if no such call is open here."""
         call = self.calls.by_id(call_id)
@@ -127,6 +133,16 @@ class ChargeCalls:
         call = ActiveCall(session, self.desk.clock.monotonic_ms())
         self.calls.add(call)
         self._arm(call)
+
+    def let_go(self, switch: str) -> None:
+        """Another daemon has this switch now: forget it and its calls, as they are. Nothing is told or closed."""
+        self._switches.pop(switch, None)
+        for call in self.calls:
+            if call.session.switch == switch:
+                call.mailbox.clear()
+                for _, timer in call.timers.values():
+                    timer.cancel()
+                self.calls.remove(call)
 
     # --- mailbox -----------------------------------------------------------------------------------
 
@@ -190,6 +206,8 @@ class ChargeCalls:
             if outcome is None:
                 break
             event = outcome
+        if self.calls.by_id(call.session.call_id) is not call:
+            return  # let go meanwhile: it is another daemon's
         if call.session.moved:
             self.calls.index(call)
         self._arm(call)
@@ -406,6 +424,8 @@ class ChargeCalls:
             snapshot = self.desk.find_closed(switch, channel)
         except OutsideError as fault:
             self._log.error("late_cdr_failed", switch=switch, channel=channel, error=fault.message)
+            later_ms = self.desk.clock.now_ms() + self.desk.policy.cdr_wait_ms
+            self.desk.clock.call_at(later_ms, lambda: self._late_cdr(switch, channel, event))
             return
         if snapshot is None:
             self._log.debug("cdr_of_unknown_call", switch=switch, channel=channel)

@@ -407,10 +407,13 @@ def _ended_by(s: Session, event: Ended) -> EndedBy:
     return EndedBy.US if s.cut_why else event.ended_by
 
 
-@row(SETTLING, Settled, "closed")
+@row(SETTLING, Settled, "closed settling")
 def settled(s: Session, event: Settled, now: Now) -> Reaction:
-    """Paid and recorded."""
-    return Reaction(but(s, state=CLOSED, retry_at_ms=None))
+    """Paid and recorded; a CDR that came while the estimate waited for the database corrects it."""
+    closed = but(s, state=CLOSED, retry_at_ms=None)
+    if s.estimated and s.cdr is not None:
+        return _correct(closed, s.cdr, now)
+    return Reaction(closed)
 
 
 @row(SETTLING, Refused, "closed")
@@ -443,8 +446,14 @@ def _correcting(s: Session) -> bool:
 @row((SETTLING, CLOSED), Ended, "settling closed")
 def ended_again(s: Session, event: Ended, now: Now) -> Reaction:
     """A repeat changes nothing; the switch's own CDR corrects a call that was settled by estimate."""
-    if s.state is SETTLING or not s.estimated or event.source == "resync":
+    if not s.estimated or event.source == "resync":
         return Reaction(s)
+    if s.state is SETTLING:
+        return Reaction(but(s, cdr=event))
+    return _correct(s, event, now)
+
+
+def _correct(s: Session, event: Ended, now: Now) -> Reaction:
     answered_at, duration = _talk_time(s, event)
     marks = tuple(mark for mark in s.marks if mark != "estimated")
     better = but(
@@ -457,6 +466,7 @@ def ended_again(s: Session, event: Ended, now: Now) -> Reaction:
         ended_by=_ended_by(s, event),
         marks=(*marks, "corrected"),
         asks=s.asks + 1,
+        retry_at_ms=now.at_ms,  # should this life end before the correction is made
     )
     return Reaction(better, (AskSettle(duration, correct=True),))
 
