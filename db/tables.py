@@ -286,19 +286,6 @@ fx_rates = Table(
     Column("rate", String(40), nullable=False, comment="decimal: 1 base = rate quote"),
 )
 
-switch_cdrs = Table(
-    "switch_cdrs",
-    metadata,
-    # Switch CDRs that were taken in, so that the same file or post is applied once.
-    Column("source_key", String(200), primary_key=True),
-    Column("switch", String(64), nullable=False),
-    Column("channel", String(128), nullable=False),
-    Column("at_ms", Big, nullable=False),
-    Column("applied", Boolean, nullable=False, default=False),
-    Column("body", JSON, nullable=False),
-    Index(None, "switch", "channel"),
-)
-
 switches = Table(
     "switches",
     metadata,

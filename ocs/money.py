@@ -13,9 +13,6 @@ from typing import Final
 
 from ocs.errors import CallerError
 
-TICKS_PER_MINOR: Final = 10_000
-"""Ticks in one minor unit (cent, yen, fils)."""
-
 MAX_TICKS: Final = 2**63 - 1
 """What BIGINT and SQLite INTEGER can hold."""
 

@@ -1,22 +1,19 @@
-"""Which call records are there? Pages by end time, counts, and a stream for exports of any size.
+"""Which call records are there? Pages by end time, and counts.
 
-A stream reads page by page, each in a transaction of its own: an export of a month holds up nobody, and on
-SQLite lets the write-ahead log be folded back meanwhile.
+Each page is a transaction of its own: an export of a month, page by page, holds up nobody, and on SQLite lets
+the write-ahead log be folded back meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Engine, func, select, tuple_
 
 from db.engine import reading
 from db.repositories.rows import plain
 from db.tables import accounts, call_records, charges
-
-PAGE: Final = 1_000
-"""Rows of one page of a stream."""
 
 Position = tuple[int, str, int]
 """Where a page ended: (ended_at_ms, call_id, leg_no)."""
@@ -88,17 +85,6 @@ class RecordRepository:
         )
         with reading(self._engine) as connection:
             return int(connection.scalar(query) or 0)
-
-    def stream(self, wanted: RecordFilter) -> Iterator[dict[str, Any]]:
-        """All of them, oldest end first, in constant memory."""
-        after: Position | None = None
-        while True:
-            rows = self.page(wanted, after=after, limit=PAGE, newest_first=False)
-            yield from rows
-            if len(rows) < PAGE:
-                return
-            last = rows[-1]
-            after = (last["ended_at_ms"], last["call_id"], last["leg_no"])
 
 
 def _conditions(wanted: RecordFilter) -> list[ColumnElement[bool]]:

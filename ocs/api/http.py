@@ -99,13 +99,6 @@ class Query:
             raise CallerError(f"{name} must be a number from {low} to {high}")
         return int(text)
 
-    def flag(self, name: str) -> bool:
-        """true or false; absent is false."""
-        text = self.text(name)
-        if text not in (None, "true", "false"):
-            raise CallerError(f"{name} must be true or false")
-        return text == "true"
-
     def instant(self, name: str) -> int | None:
         """A time as UTC milliseconds."""
         text = self.text(name)

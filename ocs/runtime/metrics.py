@@ -16,8 +16,6 @@ from prometheus_client.process_collector import ProcessCollector
 
 from switch_adapters.freeswitch.observe import Observer
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
 _QUICK_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _LATE_S: Final = (-1.0, -0.1, -0.05, -0.02, 0.0, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
@@ -111,7 +109,7 @@ class Metrics(Observer):
         self._loop_lag = gauge("ocs_loop_lag_seconds", "How late the event loop ran a timer that was due")
 
     def render(self) -> bytes:
-        """The text that Prometheus reads (CONTENT_TYPE)."""
+        """The text that Prometheus reads (format 0.0.4)."""
         return generate_latest(self.registry)
 
     # --- calls ----------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import pytest
 
 from ocs.money import format_amount
 from ocs.rating.model import Allowance, Draw
-from ocs.rating.pricing.explain import explain
 from tests.rating.make import NOON, book, ms, quote, tariff
 
 
@@ -379,20 +378,16 @@ def test_reach_runs_through_bands() -> None:
 
 def test_a_charge_is_explained_line_by_line() -> None:
     made = quote("0:0.12/60+30,30:0.12/60+6;fee=0.05;max=0.1", tax=VAT, decimals=4)
-    assert explain(made, 61_000, (Allowance(7, 20),)) == [
-        "491511234 is charged as any number (any)",
-        "by tariff retail, version 1",
-        "61 s of talk, 62 s billed",
-        "  20 s from allowance 7",
-        "  connect fee 0.05 EUR                0.05",
-        "  any: 1 × 30 s at 0.12 EUR per 60 s  0.06",
-        "  any: 2 × 6 s at 0.12 EUR per 60 s   0.024",
-        "  to the maximum of 0.1 EUR           -0.034",
-        "  VAT 19 %                            0.019",
-        "  net                                 0.10",
-        "  tax                                 0.019",
-        "  total                               0.119 EUR",
+    charge = made.charge(61_000, (Allowance(7, 20),))
+    assert [(line.text, line.exact_num, line.exact_den, line.from_s, line.to_s) for line in charge.lines] == [
+        ("20 s from allowance 7", 0, 1, 0, 20),
+        ("connect fee 0.05 EUR", 50_000, 1, 0, 0),
+        ("any: 1 × 30 s at 0.12 EUR per 60 s", 60_000, 1, 20, 50),
+        ("any: 2 × 6 s at 0.12 EUR per 60 s", 24_000, 1, 50, 62),
+        ("to the maximum of 0.1 EUR", -34_000, 1, 0, 0),
+        ("VAT 19 %", 19_000, 1, 0, 0),
     ]
+    assert (charge.billed_s, charge.net_ticks, charge.tax_ticks) == (62, 100_000, 19_000)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_versions_take_over_by_date_and_a_quote_can_be_pinned() -> None:
     assert [price(made, "49", at_ms=at) for at in (NOON - 1, NOON)] == [1, 2]
     pinned = made.quote("retail", "49", "43", NOON, "EUR", version_id=1)
     assert isinstance(pinned, Quote)
-    assert (pinned.rate_name, pinned.tariff_version_id, pinned.currency) == ("one", 1, "EUR")
+    assert (pinned.match.name, pinned.tariff_version_id, pinned.currency) == ("one", 1, "EUR")
     made.drop([1])
     assert pinned.cost(1000)[0] == 1_000_000
     with pytest.raises(NotFound):

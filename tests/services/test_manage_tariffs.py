@@ -129,7 +129,7 @@ def test_a_restart_rebuilds_the_same_quote(
     after = fresh.quote("retail", "4915112345", "43", NOW, "EUR", before.tariff_version_id)
     assert isinstance(after, Quote)
     assert after.charge(61_000) == before.charge(61_000)
-    assert (after.prefix, after.rate_name, after.tariff_name) == ("4915", "Germany mobile", "retail")
+    assert (after.prefix, after.match.name) == ("4915", "Germany mobile")
 
 
 def test_a_refresh_loads_what_is_new_once_and_drops_what_is_over(

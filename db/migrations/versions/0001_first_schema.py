@@ -64,21 +64,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_switches")),
     )
     op.create_table(
-        "switch_cdrs",
-        sa.Column("source_key", sa.String(length=200), nullable=False),
-        sa.Column("switch", sa.String(length=64), nullable=False),
-        sa.Column("channel", sa.String(length=128), nullable=False),
-        sa.Column("at_ms", Big, nullable=False),
-        sa.Column("applied", sa.Boolean(), nullable=False),
-        sa.Column("body", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("source_key", name=op.f("pk_switch_cdrs")),
-    )
-    with op.batch_alter_table("switch_cdrs", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_switch_cdrs_switch_channel"), ["switch", "channel"], unique=False
-        )
-
-    op.create_table(
         "tariff_versions",
         sa.Column("tariff_version_id", Big, autoincrement=True, nullable=False),
         sa.Column("tariff", sa.String(length=64), nullable=False),
@@ -426,10 +411,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_tariff_versions_tariff_effective_from_ms"))
 
     op.drop_table("tariff_versions")
-    with op.batch_alter_table("switch_cdrs", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_switch_cdrs_switch_channel"))
-
-    op.drop_table("switch_cdrs")
     op.drop_table("switches")
     op.drop_table("parties")
     with op.batch_alter_table("ledger_keys", schema=None) as batch_op:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from ocs.money import format_amount, tick_decimals
+from ocs.money import tick_decimals
 from ocs.rating.allowances import Cover, cover
 from ocs.rating.model import Allowance, Charge, ChargeLine
 from ocs.rating.rate import format_price
@@ -28,8 +28,6 @@ from ocs.rating.terms import TAX_SCALE
 
 if TYPE_CHECKING:
     from ocs.rating.pricing.quote import Quote
-
-TAX_KINDS = frozenset({"tax", "tax_rounding"})
 
 
 def explained_charge(quote: Quote, duration_ms: int, allowances: Sequence[Allowance] = ()) -> Charge:
@@ -51,31 +49,6 @@ def explained_charge(quote: Quote, duration_ms: int, allowances: Sequence[Allowa
     _tax_lines(lines, quote, amount, net, tax)
     draws = included.draws(billable_s)
     return Charge(quote.currency, duration_ms, billed_s, net, tax, draws, tuple(lines.lines))
-
-
-def explain(quote: Quote, duration_ms: int, allowances: Sequence[Allowance] = ()) -> list[str]:
-    """The charge as text, a line each, for people: where, which rate, each amount, the total."""
-    charge = explained_charge(quote, duration_ms, allowances)
-    name = f" ({quote.rate_name})" if quote.rate_name else ""
-    rows = [(line.text, exact_text(line, quote.currency)) for line in charge.lines]
-    rows.append(("net", format_amount(charge.net_ticks, quote.currency)))
-    if charge.tax_ticks:
-        rows.append(("tax", format_amount(charge.tax_ticks, quote.currency)))
-    rows.append(("total", f"{format_amount(charge.total_ticks, quote.currency)} {quote.currency}"))
-    width = max(len(text) for text, _ in rows)
-    return [
-        f"{quote.destination} is charged as {quote.prefix or 'any number'}{name}",
-        f"by tariff {quote.tariff_name}, version {quote.tariff.info.version}",
-        f"{duration_ms / 1000:g} s of talk, {charge.billed_s} s billed",
-        *(f"  {text:<{width}}  {amount}".rstrip() for text, amount in rows),
-    ]
-
-
-def exact_text(line: ChargeLine, currency: str) -> str:
-    """A line's exact amount in major units; "…" where the decimals go on. Empty for lines without amount."""
-    if not line.exact_num:
-        return ""
-    return _decimal(Fraction(line.exact_num, line.exact_den * 10 ** tick_decimals(currency)), 10)
 
 
 def _decimal(value: Fraction, decimals: int) -> str:

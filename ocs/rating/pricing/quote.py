@@ -77,19 +77,9 @@ class Quote:
         return self.tariff.info.version_id
 
     @property
-    def tariff_name(self) -> str:
-        """The tariff's name."""
-        return self.tariff.info.tariff
-
-    @property
     def prefix(self) -> str:
         """The prefix of the destination that the rate at the answer stands for."""
         return self.match.prefix
-
-    @property
-    def rate_name(self) -> str:
-        """What the sheet calls that prefix."""
-        return self.match.name
 
     def cost(self, duration_ms: int, allowances: Sequence[Allowance] = ()) -> tuple[int, tuple[Draw, ...]]:
         """Total ticks (taxes included) and draws for a call of this length."""
