@@ -67,6 +67,8 @@ def billable(duration_ms: int, rule: str) -> int:
 
 
 def band_at(tariff: NaiveTariff, at_ms: int) -> str:
+    if not tariff.bands:
+        return ""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
     local = moment.astimezone(ZoneInfo(tariff.zone))
 
