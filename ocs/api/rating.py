@@ -55,6 +55,7 @@ class Rate:
         told = {
             "refusal": found.refusal,
             "refused_account": found.refused_account,
+            "reason": found.reason,
             "destination": found.destination,
             "at": instant(at_ms),
             "reach_s": found.reach_ms // 1000,

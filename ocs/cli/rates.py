@@ -54,6 +54,7 @@ def _print(found: dict[str, Any]) -> None:
         on = f" (account {found['refused_account']})" if found["refused_account"] else ""
         say(f"refused: {why}{on}", style="bold red")
     fields([
+        ("because", found["reason"] or None),
         ("destination", found["destination"]),
         ("answered at", f"{moment(found['at'])} UTC"),
         ("may last", None if found["refusal"] else span(found["reach_s"])),

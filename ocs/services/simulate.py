@@ -14,9 +14,17 @@ from ocs.ledger.model import Granted, Hold, PayingLeg, Refused
 from ocs.rating.model import Allowance, Charge
 from ocs.refusals import Refusal
 from ocs.services.desk import BoundPricer, Tariffs
-from ocs.services.directory import Directory
+from ocs.services.directory import Directory, PayerView
 from ocs.services.price_legs import bind_legs
 from ocs.sessions.session import Leg
+
+
+class ExplainedTariffs(Tariffs, Protocol):
+    """Prices that can also say why there is none (`ocs.rating.book.TariffBook`)."""
+
+    def explain_refusal(self, tariff: str, destination: str, origin: str, at_ms: int, currency: str) -> str:
+        """Why `quote` refuses, in words for an operator; empty if it does not."""
+        ...
 
 
 class Rehearsed(Protocol):
@@ -59,13 +67,15 @@ class Simulation:
     destination: str
     reach_ms: int
     legs: tuple[PricedLeg, ...]
+    reason: str = ""
+    """Where there is no price (NO_RATE, NUMBER_BLOCKED): why, in words for an operator."""
 
 
 @dataclass(frozen=True)
 class Simulator:
     """Everything that pricing a call needs that never happens."""
 
-    tariffs: Tariffs
+    tariffs: ExplainedTariffs
     directory: Directory
     normalise: Callable[[str], str | None]
     rehearse: Callable[[Hold], Rehearsed]
@@ -93,10 +103,11 @@ class Simulator:
         if number is None:
             return Simulation(Refusal.BAD_NUMBER, account, destination, 0, ())
         bound = bind_legs(self.tariffs, payer, None, number, origin, at_ms)
-        codes = {view.account_id: view.code for view in payer.chain}
         if bound.refused is not None:
-            refused = bound.refused
-            return Simulation(refused.reason, codes.get(refused.account_id or 0), number, 0, ())
+            unrated = next(view for view in payer.chain if view.account_id == bound.refused.account_id)
+            why = self._why_unrated(unrated, number, origin, at_ms)
+            return Simulation(bound.refused.reason, unrated.code, number, 0, (), why)
+        codes = {view.account_id: view.code for view in payer.chain}
         longest_ms = min([self.longest_ms, *(v.max_call_s * 1000 for v in payer.chain if v.max_call_s)])
         rehearsed = self.rehearse(
             Hold(
@@ -136,6 +147,11 @@ class Simulator:
             for leg, price, reach in zip(bound.legs, bound.pricers, reaches, strict=True)
         )
         return Simulation(refusal, refused_account, number, reach_ms, legs)
+
+    def _why_unrated(self, view: PayerView, number: str, origin: str, at_ms: int) -> str:
+        if not view.tariff:
+            return f"account {view.code} has no tariff"
+        return self.tariffs.explain_refusal(view.tariff, number, origin, at_ms, view.currency)
 
 
 def _reach(price: BoundPricer, funds: int | None, longest_ms: int, units: tuple[Allowance, ...]) -> int:

@@ -124,19 +124,36 @@ def test_a_price_may_be_asked_for_a_length_and_an_amount(office: Office) -> None
 
 
 @pytest.mark.parametrize(
-    ("destination", "refusal"),
+    ("destination", "refusal", "reason"),
     [
-        ("49900123", "number_blocked"),
-        ("1212555", "no_rate"),
-        ("abc", "bad_number"),
-        ("4930123", "insufficient_funds"),
+        ("49900123", "number_blocked", "tariff retail blocks the prefix of 49900123"),
+        ("1212555", "no_rate", "tariff retail, version 1, has no rate for 1212555 then"),
+        ("abc", "bad_number", ""),
+        ("4930123", "insufficient_funds", ""),
     ],
 )
-def test_a_refusal_is_an_answer(office: Office, destination: str, refusal: str) -> None:
+def test_a_refusal_is_an_answer(office: Office, destination: str, refusal: str, reason: str) -> None:
     office.import_sheet()
     office.open_account("alice")
     found = ask(office, account="alice", destination=destination)
-    assert (found["refusal"], found["refused_account"]) == (refusal, "alice")
+    assert (found["refusal"], found["refused_account"], found["reason"]) == (refusal, "alice", reason)
+
+
+@pytest.mark.parametrize(
+    ("reseller_tariff", "reason"),
+    [
+        (None, "account top has no tariff"),
+        ("deck", "there is no tariff deck"),
+    ],
+)
+def test_a_reseller_without_a_price_is_named(
+    office: Office, reseller_tariff: str | None, reason: str
+) -> None:
+    office.import_sheet()
+    office.open_account("top", kind="reseller", tariff=reseller_tariff)
+    office.open_account("alice", parent="top")
+    found = ask(office, account="alice", destination="4930123")
+    assert (found["refusal"], found["refused_account"], found["reason"]) == ("no_rate", "top", reason)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,14 @@ def test_a_refused_price_ends_with_code_4(shell: Shell, sheet: Path) -> None:
     assert (said.code, "refused: number blocked (account alice)" in said.out) == (4, True)
 
 
+def test_a_price_that_is_missing_says_why(shell: Shell, sheet: Path) -> None:
+    ready(shell, sheet)
+    said = shell("rate", "alice", "+1 212 555 0100")
+    assert said.code == 4
+    assert "refused: no rate (account alice)\n" in said.out
+    assert "tariff retail, version 1, has no rate for 12125550100 then" in said.out
+
+
 def test_calls_are_listed_and_killed(shell: Shell) -> None:
     assert "no calls are up" in shell.ok("call", "list")
     shell.office.calls.sessions = [session("c1")]
