@@ -147,7 +147,7 @@ postings = Table(
     Column("currency", String(3), nullable=False),
     Column("ticks", Big, nullable=False),
     Column("balance_after_ticks", Big, nullable=False),
-    Index(None, "account_id"),
+    Index(None, "account_id", "transfer_id"),
 )
 
 allowance_postings = Table(

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, select, tuple_
 
 from db.engine import reading, writing
+from db.repositories.rows import plain
 from db.tables import accounts, ledger_keys, postings, transfers
 
 
@@ -18,13 +19,14 @@ class JournalRepository:
         self._engine = engine
 
     def postings_of(
-        self, code: str, *, before: tuple[int, str, int] | None = None, limit: int = 100
+        self, code: str, *, before: tuple[str, int] | None = None, limit: int = 100
     ) -> Sequence[dict[str, Any]]:
         """Postings of an account with their transfer's kind, call, memo and actor; newest first.
 
-        before: (at_ms, transfer_id, entry_no) of the last one seen.
+        before: (transfer_id, entry_no) of the last one seen. A transfer's id begins with its time, so the
+        index gives this order, also of a house account with millions of them.
         """
-        order = (transfers.c.at_ms, postings.c.transfer_id, postings.c.entry_no)
+        order = (postings.c.transfer_id, postings.c.entry_no)
         query = (
             select(
                 postings,
@@ -44,7 +46,7 @@ class JournalRepository:
         if before is not None:
             query = query.where(tuple_(*order) < before)
         with reading(self._engine) as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
+            return [plain(row) for row in connection.execute(query)]
 
     def prune_keys(self, before_ms: int, limit: int = 10_000) -> int:
         """Forget first answers to questions of calls, given before a time; returns how many.

@@ -1,14 +1,15 @@
-"""/v1/accounts: open, show, list, change; top up, adjust, give included units."""
+"""/v1/accounts: open, show, list, change; top up, adjust, give included units; what moved."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Final, Literal
 
 import falcon
 from pydantic import Field
 
 from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant, read_json
-from ocs.api.services import Services
+from ocs.api.services import Row, Services
 from ocs.errors import CallerError, Conflict
 from ocs.ledger.model import Outcome, Posted, Refused
 from ocs.money import check_currency, parse_amount
@@ -19,6 +20,7 @@ Kind = Literal["customer", "reseller", "partner", "supplier", "revenue", "cost",
 Code = r"^[A-Za-z0-9][A-Za-z0-9_.@+:-]{0,63}$"
 Name = Field(default=None, max_length=64)
 Count = Field(default=None, ge=0, le=2_147_483_647)
+_PLACE: Final = re.compile(r"([0-9a-f]{1,36})/([0-9]{1,9})", re.ASCII)
 
 
 class Limits(Body):
@@ -112,10 +114,28 @@ def _allowance_json(view: AllowanceView) -> dict[str, Any]:
     }
 
 
+def posting_json(row: Row) -> dict[str, Any]:
+    """One movement on an account. `balance` is what the account had after it."""
+    money = row["currency"]
+    return {
+        "at": instant(row["at_ms"]),
+        "kind": row["kind"],
+        "amount": amount(row["ticks"], money),
+        "balance": amount(row["balance_after_ticks"], money),
+        "currency": money,
+        "call_id": row["call_id"],
+        "memo": row["memo"],
+        "actor": row["actor"],
+        "transfer_id": row["transfer_id"],
+        "reverses": row["reverses"],
+    }
+
+
 def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Services) -> None:
     """Mount the topic."""
     app.add_route("/v1/accounts", AccountList(services))
     app.add_route("/v1/accounts/{code}", AccountItem(services))
+    app.add_route("/v1/accounts/{code}/postings", Postings(services))
     app.add_route("/v1/accounts/{code}/top-ups", Movements(services, "top_up"))
     app.add_route("/v1/accounts/{code}/adjustments", Movements(services, "adjust"))
     app.add_route("/v1/accounts/{code}/allowances", Allowances(services))
@@ -182,6 +202,33 @@ class AccountItem:
         view = self._services.accounts.change(code, changes)
         self._services.terms_changed()
         answer(resp, account_json(view))
+
+
+class Postings:
+    """/v1/accounts/{code}/postings."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
+        """What moved, the newest first: limit, after."""
+        query = Query(req)
+        limit = query.number("limit", 50, low=1, high=MAX_PAGE)
+        before = _place(query.text("after"))
+        query.done()
+        account = self._services.accounts.find(code)
+        rows = self._services.journal.postings_of(account.code, before=before, limit=limit)
+        more = f"{rows[-1]['transfer_id']}/{rows[-1]['entry_no']}" if len(rows) == limit else None
+        answer(resp, {"postings": [posting_json(row) for row in rows], "after": more})
+
+
+def _place(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    place = _PLACE.fullmatch(text)
+    if place is None:
+        raise CallerError("after must be the value that the page before gave")
+    return place[1], int(place[2])
 
 
 class Movements:

@@ -66,6 +66,14 @@ class Records(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """What moved on accounts."""
+
+    def postings_of(self, code: str, *, before: tuple[str, int] | None, limit: int) -> Sequence[Row]:
+        """The next postings older than `before` (transfer_id, entry_no), newest first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SwitchView:
     """A link and how it is."""
@@ -103,6 +111,7 @@ class Services:
     simulate: Simulator
     calls: Calls
     records: Records
+    journal: Journal
     switches: Callable[[], Sequence[SwitchView]]
     check: Callable[[], Iterator[Finding]]
     """Run every invariant on the live database, one finding at a time."""

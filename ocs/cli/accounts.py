@@ -1,4 +1,4 @@
-"""`ocs account`: open, show, list, top up, adjust, block, limits, allowances."""
+"""`ocs account`: open, show, list, history, top up, adjust, block, limits, allowances."""
 
 from __future__ import annotations
 
@@ -120,6 +120,30 @@ def list_(session: Session, kind: str | None, status: str | None, parent: str | 
         accounts,
         lambda: table(columns, [[a[name] for name in names] for a in accounts], empty="no accounts"),
     )
+
+
+@leaf(group, "history", "ocs account history alice", "ocs account history alice --limit 1000 --json")
+@click.argument("code")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+def history(session: Session, code: str, limit: int) -> None:
+    """What moved the balance, the newest first: charges, top-ups, adjustments, corrections."""
+    moved: list[dict[str, Any]] = []
+    after = None
+    with session.client() as client:
+        while len(moved) < limit:
+            query = {"limit": min(1_000, limit - len(moved)), "after": after}
+            page = client.get(f"/v1/accounts/{part(code)}/postings", **query)
+            moved += page["postings"]
+            after = page["after"]
+            if after is None:
+                break
+    columns = ["time (UTC)", "kind", ">amount", ">balance after", "", "call", "memo", "by"]
+    rows = [
+        [moment(p["at"]), p["kind"].replace("_", " "), p["amount"], p["balance"], p["currency"],
+         p["call_id"], p["memo"], p["actor"]]
+        for p in moved
+    ]  # fmt: skip
+    session.show(moved, lambda: table(columns, rows, empty="nothing moved"))
 
 
 @leaf(group, "top-up", "ocs account top-up alice 10", "ocs account top-up alice 25.50 --key invoice-4711")

@@ -26,6 +26,7 @@ from db.migrate import is_current
 from db.rehearse import rehearse
 from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
+from db.repositories.journal import JournalRepository
 from db.repositories.records import RecordRepository
 from db.repositories.switches import SwitchRepository
 from db.tariffs import TariffRepository
@@ -277,6 +278,7 @@ def _stored(
             floor_ms=policy.floor_ms,
         ),
         "records": RecordRepository(engine),
+        "journal": JournalRepository(engine),
         "check": partial(check, engine),
         "now_ms": clock.now_ms,
         "max_body_bytes": settings.daemon.max_body_bytes,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ocs.runtime.clock import ManualClock
 from tests.api.office import Office
 
 
@@ -46,6 +47,71 @@ def test_the_same_key_on_another_account_is_another_movement(office: Office) -> 
     office.open_account("bob")
     office.top_up("alice", "1", "k1")
     assert office.top_up("bob", "2", "k1").json["account"]["balance"] == "2.00"
+
+
+def history(office: Office, **params: str) -> dict[str, Any]:
+    answer = office.client.simulate_get("/v1/accounts/alice/postings", params=params)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def test_what_moved_is_told_newest_first_with_who_and_why(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    monkeypatch.setattr(office.services.accounts, "_clock", clock)
+    office.open_account("alice")
+    office.open_account("bob")
+    office.top_up("alice", "10", "k1")
+    office.top_up("bob", "99", "k1")
+    clock.advance(1)
+    headers = {"Idempotency-Key": "k2", "Ocs-Actor": "ann"}
+    body = {"amount": "-2.50", "memo": "ticket 88"}
+    office.client.simulate_post("/v1/accounts/alice/adjustments", json=body, headers=headers)
+    page = history(office)
+    names = ("kind", "amount", "balance", "memo", "actor")
+    told = [(p["at"][-5:], *(p[name] for name in names)) for p in page["postings"]]
+    assert told == [
+        (".001Z", "adjust", "-2.50", "7.50", "ticket 88", "ann"),
+        (".000Z", "top_up", "10.00", "10.00", "", "api"),
+    ]
+    newest = page["postings"][0]
+    assert (page["after"], newest["call_id"], newest["currency"]) == (None, None, "EUR")
+
+
+def test_a_history_pages_without_gap_or_repeat(office: Office) -> None:
+    office.open_account("alice")
+    for number in range(7):
+        office.top_up("alice", "1", f"k{number}")
+    seen: list[str] = []
+    after = None
+    while True:
+        page = history(office, limit="3", **({"after": after} if after else {}))
+        seen += [posting["transfer_id"] for posting in page["postings"]]
+        after = page["after"]
+        if after is None:
+            break
+    assert (len(seen), len(set(seen)), seen) == (7, 7, sorted(seen, reverse=True))
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/accounts/nobody/postings", 404),
+        ("/v1/accounts/alice/postings?after=x", 400),
+        ("/v1/accounts/alice/postings?after=ab/-1", 400),
+        ("/v1/accounts/alice/postings?limit=0", 400),
+        ("/v1/accounts/alice/postings?limit=1001", 400),
+        ("/v1/accounts/alice/postings?since=2026-01-01", 400),
+    ],
+)
+def test_a_wrong_question_about_what_moved_is_the_callers_error(
+    office: Office, path: str, status: int
+) -> None:
+    office.open_account("alice")
+    where, _, query = path.partition("?")
+    assert office.client.simulate_get(where, query_string=query).status_code == status
 
 
 def test_calls_are_told_when_money_arrives(office: Office) -> None:

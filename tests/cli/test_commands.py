@@ -59,6 +59,19 @@ def test_a_top_up_without_a_key_moves_money_each_time(shell: Shell) -> None:
     assert json.loads(shell.ok("account", "show", "alice", "--json"))["balance"] == "10.00"
 
 
+def test_what_moved_on_an_account_is_listed(shell: Shell) -> None:
+    shell.ok("account", "create", "alice", "--currency", "EUR")
+    assert "nothing moved" in shell.ok("account", "history", "alice")
+    for number in range(3):
+        shell.ok("account", "top-up", "alice", "5", "--key", f"k{number}", "--memo", "paid at the desk")
+    said = shell.ok("account", "history", "alice")
+    assert ("top up" in said, "paid at the desk" in said, "15.00 EUR" in " ".join(said.split())) == (
+        True,
+    ) * 3
+    listed = json.loads(shell.ok("account", "history", "alice", "--limit", "2", "--json"))
+    assert [posting["amount"] for posting in listed] == ["5.00", "5.00"]
+
+
 def test_a_sheet_is_tried_imported_compared_and_shown(shell: Shell, sheet: Path) -> None:
     assert "3 new" in shell.ok("tariff", "import", "retail", str(sheet), "--dry-run")
     assert "no tariffs" in shell.ok("tariff", "list")
@@ -157,6 +170,7 @@ def test_broken_books_end_with_code_1_and_name_the_rows(shell: Shell) -> None:
 
 WRONG = [
     (("account", "show", "nobody"), 3, "there is no account 'nobody'"),
+    (("account", "history", "nobody"), 3, "there is no account 'nobody'"),
     (("account", "create", "x y", "--currency", "EUR"), 2, "code"),
     (("account", "create", "x"), 2, "Missing option '--currency'"),
     (("account", "create", "x", "--currency", "EUR", "--max-calls", "two"), 2, "whole number or none"),

@@ -341,7 +341,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("transfer_id", "entry_no", name=op.f("pk_postings")),
     )
     with op.batch_alter_table("postings", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_postings_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_postings_account_id_transfer_id"), ["account_id", "transfer_id"], unique=False
+        )
 
     op.create_table(
         "allowance_postings",
@@ -370,7 +372,7 @@ def downgrade() -> None:
 
     op.drop_table("allowance_postings")
     with op.batch_alter_table("postings", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_postings_account_id"))
+        batch_op.drop_index(batch_op.f("ix_postings_account_id_transfer_id"))
 
     op.drop_table("postings")
     with op.batch_alter_table("holds", schema=None) as batch_op:
