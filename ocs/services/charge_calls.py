@@ -135,7 +135,7 @@ class ChargeCalls:
         self._arm(call)
 
     def let_go(self, switch: str) -> None:
-        """Another daemon has this switch now: forget it and its calls, as they are. Nothing is told or closed."""
+        """Another daemon has this switch: forget it and its calls, as they are. Nothing is told or closed."""
         self._switches.pop(switch, None)
         for call in self.calls:
             if call.session.switch == switch:
@@ -208,7 +208,7 @@ class ChargeCalls:
             event = outcome
         if self.calls.by_id(call.session.call_id) is not call:
             return  # let go meanwhile: it is another daemon's
-        if call.session.moved:
+        if was is State.NEW or call.session.moved:
             self.calls.index(call)
         self._arm(call)
         if call.session.state is State.CLOSED and was is not State.CLOSED:

@@ -55,6 +55,18 @@ def test_a_call_is_held_extended_and_charged_for_the_time_it_was_up(desk: TestDe
     assert (record.cause, record.ended_by) == ("NORMAL_CLEARING", "caller")
 
 
+def test_money_that_arrives_extends_the_calls_of_that_account_at_once(desk: TestDesk) -> None:
+    ann, bob = desk.customer("ann", "0.12"), desk.customer("bob", "0.12")
+    talk(desk)
+    desk.top_up(ann, "1.00")
+    assert (desk.charging.topped_up(ann), desk.charging.topped_up(bob)) == (1, 0)
+    desk.settle()
+    assert desk.money(ann)[1] > 12 * CENT
+    desk.tell("a", end(desk, 1_000))
+    desk.wait(60)
+    assert desk.charging.topped_up(ann) == 0
+
+
 def test_a_call_that_runs_out_is_warned_and_cut_at_its_paid_end(desk: TestDesk) -> None:
     ann = desk.customer("ann", "0.30")
     start = desk.clock.now_ms()
