@@ -37,7 +37,7 @@ class Ready:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """200 or 503, with every part."""
         readiness = self._services.ready()
-        parts = {name: why or "ready" for name, why in readiness.parts.items()}
+        parts = {name: why or "ready" for name, why in {**readiness.asides, **readiness.parts}.items()}
         answer(resp, {"ready": readiness.ready, "parts": parts}, 200 if readiness.ready else 503)
 
 

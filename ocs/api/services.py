@@ -94,6 +94,8 @@ class Readiness:
 
     parts: Mapping[str, str]
     """Part to "" (ready) or the reason why not: database, recovery, switch:NAME, stopping."""
+    asides: Mapping[str, str] = field(default_factory=dict)
+    """The same of what calls can do without: Redis, switches that are linked to another daemon."""
 
     @property
     def ready(self) -> bool:
@@ -124,6 +126,8 @@ class Services:
     """Told after a top-up: calls that run out of this account's money extend."""
     terms_changed: Callable[[], object] = lambda: None
     """Told after a change of an account: what is cached of accounts is read anew."""
+    tariffs_changed: Callable[[], object] = lambda: None
+    """Told after a change of versions or exchange rates."""
     apart: Callable[[Callable[[], Any]], Any] = lambda work: work()
     """Run long work (a sheet of a million rates) in a thread of its own, so that calls go on."""
     cdr_secrets: Mapping[str, str] = field(default_factory=dict)

@@ -125,6 +125,8 @@ class Versions:
         if report.errors:
             answer(resp, _bad_sheet(report), 400)
         else:
+            if report.version:
+                self._services.tariffs_changed()
             answer(resp, _report_json(report), 201 if report.version else 200)
 
 
@@ -169,6 +171,7 @@ class Withdraw:
         services, now_ms = self._services, self._services.now_ms()
         info = find_version(services.tariffs, tariff, now_ms, version)
         withdraw_version(services.tariffs, services.book, info.version_id, now_ms)
+        services.tariffs_changed()
         answer(resp, version_json(find_version(services.tariffs, tariff, now_ms, version)))
 
 
@@ -234,6 +237,7 @@ class FxRates:
         since_ms = parse_instant(since, "effective_from") if since else now_ms
         rate = FxRate(wanted.base, wanted.quote, since_ms, wanted.rate)
         set_fx_rate(services.tariffs, services.book, rate, now_ms)
+        services.tariffs_changed()
         answer(resp, _fx_json(rate), 201)
 
 

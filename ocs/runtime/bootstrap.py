@@ -22,21 +22,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.check import check
 from db.committer import Committer
 from db.engine import make_engine, reading
+from db.live.memory import MemorySignals
+from db.live.redis_signals import RedisSignals
 from db.migrate import is_current
 from db.rehearse import rehearse
 from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
 from db.repositories.journal import JournalRepository
+from db.repositories.leases import LeaseRepository
 from db.repositories.records import RecordRepository
 from db.repositories.switches import SwitchRepository
 from db.tariffs import TariffRepository
 from ocs import __version__
 from ocs.api.services import Readiness, Services, SwitchView
 from ocs.errors import NotFound, OutsideError
-from ocs.ports import Clock
+from ocs.ports import Clock, Signals
 from ocs.rating.book import TariffBook
 from ocs.rating.destinations import normalise
 from ocs.runtime.clock import SystemClock
+from ocs.runtime.housekeeping import prune_keys
 from ocs.runtime.inside import LiveCalls
 from ocs.runtime.metrics import Metrics
 from ocs.runtime.settings import Settings
@@ -45,6 +49,8 @@ from ocs.services.desk import Desk
 from ocs.services.directory import Directory
 from ocs.services.manage_accounts import ManageAccounts
 from ocs.services.manage_tariffs import refresh_book
+from ocs.services.news import News
+from ocs.services.own_switches import SwitchKeeper
 from ocs.services.recover_calls import recover_calls
 from ocs.services.simulate import Simulator
 from ocs.sessions.session import from_row
@@ -67,24 +73,66 @@ class System:
     directory: Directory
     charging: ChargeCalls
     calls: CallRepository
+    make_door: Callable[[Settings, str], FreeSwitch | None]
+    """A door, not started, to the switch of this name; None: settings do not name it."""
+    signals: Signals = field(default_factory=MemorySignals)
+    keeper: SwitchKeeper | None = None
+    """Who has which switch, where there may be several daemons; None: everything is ours."""
     switches: dict[str, FreeSwitch] = field(default_factory=dict)
     recovered: bool = False
     stopping: bool = False
 
-    def start(self) -> None:
-        """Take in the calls that were left open, then open the doors. Raises OutsideError."""
-        log.info("recovering")
-        count = recover_calls(
-            self.calls.open_snapshots,
-            sorted({*self.switches, *self.calls.open_switches()}),
-            self.charging,
-            self.clock,
-            self.charging.desk.policy,
+    def __post_init__(self) -> None:
+        self.news = News(
+            self.signals, self.charging, self.directory, self.refresh_tariffs, self._taken_elsewhere
         )
+        for wanted in self.settings.freeswitch:
+            self._place_door(wanted.name)
+
+    def start(self) -> None:
+        """Take in the calls that were left open, then open the doors: of every switch that is ours.
+
+        Raises OutsideError.
+        """
+        names = sorted({*self.switches, *self.calls.open_switches()})
+        if self.keeper is None:
+            log.info("recovering")
+            log.info("recovered", calls=self._recover(names))
+            for switch in self.switches.values():
+                switch.start()
+        else:
+            self.keeper.start(names)
         self.recovered = True
-        log.info("recovered", calls=count)
-        for switch in self.switches.values():
-            switch.start()
+        self.signals.subscribe(self.news.hear)
+
+    def take_over(self, name: str) -> None:
+        """This switch is ours from now on: take in its calls, open its door. Raises OutsideError."""
+        log.info("recovered", switch=name, calls=self._recover([name]))
+        self.refresh_tariffs()  # its calls may have been answered at versions that we had dropped
+        door = self._place_door(name)  # anew: its Core-UUID may have changed under another daemon
+        if door is not None:
+            door.start()
+
+    def let_go(self, name: str) -> None:
+        """This switch is another daemon's: close its door, forget its calls as they are."""
+        if name in self.switches:
+            self.switches[name].stop()
+        self.charging.let_go(name)
+
+    def _recover(self, names: list[str]) -> int:
+        policy = self.charging.desk.policy
+        return recover_calls(self.calls.open_snapshots, names, self.charging, self.clock, policy)
+
+    def _place_door(self, name: str) -> FreeSwitch | None:
+        door = self.make_door(self.settings, name)
+        if door is not None:
+            self.switches[name] = door
+            self.charging.attach(door)
+        return door
+
+    def _taken_elsewhere(self, name: str, owner: str, fence: int) -> None:
+        if self.keeper is not None:
+            self.keeper.taken(name, owner, fence)
 
     def stop(self) -> None:
         """Refuse new calls, let answers out, let go of the switches, commit what waits. Calls stay up."""
@@ -93,15 +141,21 @@ class System:
         deadline_ms = self.clock.monotonic_ms() + self.settings.daemon.stop_timeout_s * 1000
         while not self.charging.idle and self.clock.monotonic_ms() < deadline_ms:
             gevent.sleep(0.01)
+        if self.keeper is not None:
+            self.keeper.stop()
         for switch in self.switches.values():
             switch.stop()
         self.committer.close()
+        if self.keeper is not None:
+            self.keeper.release()
+        self.signals.close()
         self.engine.dispose()
         log.info("stopped", open_calls=self.charging.calls.open_count)
 
     def refresh_tariffs(self) -> None:
         """Bring the tariff book up to what is stored; versions that open calls use stay."""
-        keep = {leg.tariff_version_id for call in self.charging.calls for leg in call.session.legs}
+        legs = [leg for call in self.charging.calls for leg in call.session.legs]
+        keep = {leg.tariff_version_id for leg in legs if leg.tariff_version_id is not None}
         loaded = apart(partial(refresh_book, self.tariffs, self.book, self.clock.now_ms(), keep))
         for info in loaded:
             log.info("tariff_loaded", tariff=info.tariff, version=info.version, rates=info.rate_count)
@@ -118,6 +172,8 @@ class System:
             max_open_calls=settings.charging.max_open_calls,
         )
         self.charging.move_to(desk)
+        for switch in self.switches.values():
+            switch.book.fact_variables = _fact_variables(settings)
 
     def readiness(self) -> Readiness:
         """May calls be sent here?"""
@@ -126,9 +182,13 @@ class System:
             "recovery": "" if self.recovered else "open calls are being read",
             "stopping": "the daemon is stopping" if self.stopping else "",
         }
+        asides = {"redis": self.signals.fault} if self.settings.redis.url else {}
         for name, switch in self.switches.items():
-            parts[f"switch:{name}"] = "" if switch.up else "not connected"
-        return Readiness(parts)
+            if self.keeper is None or self.keeper.has(name):
+                parts[f"switch:{name}"] = "" if switch.up else "not connected"
+            else:
+                asides[f"switch:{name}"] = f"linked to {self.keeper.holder(name) or 'nobody'}"
+        return Readiness(parts, asides)
 
     def switch_views(self) -> list[SwitchView]:
         """The links as people see them."""
@@ -141,7 +201,7 @@ class System:
                 since_ms=None,
                 version="",
                 open_calls=len(self.charging.open_channels(name)),
-                detail=switch.core_uuid,
+                detail=switch.core_uuid if self.keeper is None else self.keeper.holder(name),
             )
             for name, switch in self.switches.items()
         ]
@@ -151,11 +211,21 @@ class System:
         known = self.switches.get(switch)
         if known is None:
             raise NotFound(f"there is no switch {switch}", hint="ocs switch list")
+        if self.keeper is not None and not self.keeper.has(switch):
+            # Refused and not passed on: mod_json_cdr then posts it to the next URL, and loses nothing.
+            raise OutsideError(f"{switch} is linked to {self.keeper.holder(switch) or 'nobody'}, not here")
         known.cdrs.take_post(body, content_type)
+
+    def prune(self) -> None:
+        """Forget what is too old to be asked for. Raises OutsideError."""
+        keep_days = self.settings.database.keep_keys_days
+        prune = JournalRepository(self.engine).prune_keys
+        prune_keys(prune, self.clock.now_ms(), keep_days, apart=apart, pause=gevent.sleep)
 
     def render_metrics(self) -> bytes:
         """The metrics page, with the gauges read now."""
         self.metrics.calls_open(self.charging.calls.open_by_state())
+        self.metrics.holds_open(self.charging.calls.open_holds())
         return self.metrics.render()
 
 
@@ -189,31 +259,77 @@ def build(
             max_open_calls=settings.charging.max_open_calls,
         )
     )
-    system = System(settings, clock, metrics, engine, committer, tariffs, book, directory, charging, calls)
-    lives = SwitchRepository(engine)
-    for wanted in settings.freeswitch:
-        config = wanted.config()
-        switch = FreeSwitch(
-            config,
-            charging,
-            clock=clock,
-            random=jitter,
-            observer=metrics,
-            known_core_uuid=lives.core_uuid(config.name),
-            on_core=partial(_keep_core, lives, clock, config.name),
+    system = System(
+        settings,
+        clock,
+        metrics,
+        engine,
+        committer,
+        tariffs,
+        book,
+        directory,
+        charging,
+        calls,
+        make_door=partial(_door, charging, clock, jitter, metrics, SwitchRepository(engine)),
+        signals=_signals(settings, metrics),
+    )
+    if settings.redis.url and engine.dialect.name == "postgresql":  # SQLite: one daemon, whatever else
+        system.keeper = SwitchKeeper(
+            LeaseRepository(engine),
+            settings.daemon.full_name(),
+            clock,
+            lease_ms=settings.daemon.lease_s * 1000,
+            take_over=system.take_over,
+            let_go=system.let_go,
+            announce=system.news.took,
+            in_company=lambda: not system.signals.fault,
         )
-        system.switches[switch.name] = switch
-        charging.attach(switch)
     return system
+
+
+def _door(
+    charging: ChargeCalls,
+    clock: Clock,
+    jitter: Callable[[], float],
+    metrics: Metrics,
+    lives: SwitchRepository,
+    settings: Settings,
+    name: str,
+) -> FreeSwitch | None:
+    wanted = next((switch for switch in settings.freeswitch if switch.name == name), None)
+    if wanted is None:
+        return None
+    return FreeSwitch(
+        replace(wanted.config(), fact_variables=_fact_variables(settings)),
+        charging,
+        clock=clock,
+        random=jitter,
+        observer=metrics,
+        known_core_uuid=lives.core_uuid(name),
+        on_core=partial(_keep_core, lives, clock, name),
+    )
+
+
+def _signals(settings: Settings, metrics: Metrics) -> Signals:
+    wanted = settings.redis
+    if not wanted.url:
+        return MemorySignals()
+    password = wanted.password.get_secret_value() if wanted.password else None
+    return RedisSignals(wanted.url, password, settings.daemon.full_name(), metrics)
 
 
 def services(system: System) -> Services:
     """What the API of a running daemon can do."""
     return Services(
         accounts=ManageAccounts(AccountRepository(system.engine), system.committer, system.clock),
-        funds_arrived=system.charging.topped_up,
-        terms_changed=system.directory.forget,
-        calls=LiveCalls(system.charging, system.calls.find),
+        funds_arrived=system.news.funds_arrived,
+        terms_changed=system.news.terms_changed,
+        tariffs_changed=system.news.tariffs_changed,
+        calls=LiveCalls(
+            system.charging,
+            system.calls.find,
+            system.news.kill_elsewhere if system.settings.redis.url else lambda call_id, by: False,
+        ),
         switches=system.switch_views,
         take_cdr=system.take_cdr,
         ready=system.readiness,
@@ -326,8 +442,15 @@ def _database_fault(engine: Engine) -> str:
     try:
         with reading(engine) as connection:
             return "" if is_current(connection) else "its tables are not those of this version"
-    except (SQLAlchemyError, OSError) as fault:
+    except (SQLAlchemyError, OSError, OutsideError) as fault:
         return str(fault).partition("\n")[0]
+
+
+def _fact_variables(settings: Settings) -> tuple[str, ...]:
+    """The channel variables that payer and supplier rules look at."""
+    rules = (*settings.payer, *settings.supplier)
+    named = {name for rule in rules for name in (rule.match, *rule.when)}
+    return tuple(sorted(name.removeprefix("variable:") for name in named if name.startswith("variable:")))
 
 
 def _keep_core(lives: SwitchRepository, clock: Clock, name: str, core_uuid: str) -> None:

@@ -31,6 +31,9 @@ log = structlog.get_logger(__name__)
 TARIFF_REFRESH_S: Final = 30.0
 """How soon a tariff that another process imported is seen here."""
 
+PRUNE_S: Final = 3_600.0
+"""How often what is too old is thrown away."""
+
 LAG_PROBE_S: Final = 1.0
 
 
@@ -88,7 +91,11 @@ class Daemon:
             listeners.append((tcp_listener(*parse_address(wanted.http_listen)), app))
         self._system.start()
         self._servers = [serve(listener, app) for listener, app in listeners]
-        self._beats = [gevent.spawn(self._refresh_tariffs), gevent.spawn(self._probe_lag)]
+        self._beats = [
+            gevent.spawn(self._refresh_tariffs),
+            gevent.spawn(self._probe_lag),
+            gevent.spawn(self._prune),
+        ]
         if (every_s := watchdog_s()) is not None:
             self._beats.append(gevent.spawn(self._feed_watchdog, every_s))
         switches = [switch.name for switch in settings.freeswitch]
@@ -127,6 +134,14 @@ class Daemon:
                 self._system.refresh_tariffs()
             except Exception as fault:  # the book in memory goes on; the next round tries again
                 log.error("tariffs_not_refreshed", error=str(fault))
+
+    def _prune(self) -> None:
+        while True:
+            gevent.sleep(PRUNE_S)
+            try:
+                self._system.prune()
+            except Exception as fault:  # old rows harm nobody; the next round tries again
+                log.error("not_pruned", error=str(fault))
 
     def _probe_lag(self) -> None:
         clock, metrics = self._system.clock, self._system.metrics

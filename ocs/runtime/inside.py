@@ -14,8 +14,17 @@ from ocs.sessions.session import Session, State
 class LiveCalls:
     """Open calls of this daemon, and any call of the store (`ocs.api.services.Calls`)."""
 
-    def __init__(self, charging: ChargeCalls | None, find: Callable[[str], dict[str, Any]]) -> None:
-        """`find(call_id)` reads a stored call; charging None: no call is open here (offline)."""
+    def __init__(
+        self,
+        charging: ChargeCalls | None,
+        find: Callable[[str], dict[str, Any]],
+        kill_elsewhere: Callable[[str, str], bool] = lambda call_id, by: False,
+    ) -> None:
+        """`find(call_id)` reads a stored call; charging None: no call is open here (offline).
+
+        `kill_elsewhere(call_id, by)` passes an order on to other daemons; False: there are none in reach.
+        """
+        self._kill_elsewhere = kill_elsewhere
         self._charging = charging
         self._find = find
 
@@ -45,7 +54,10 @@ class LiveCalls:
         return row
 
     def kill(self, call_id: str, by: str) -> bool:
-        """Ask the switch to end it. False: it is over already. NotFound; OutsideError: not this daemon's."""
+        """Ask the switch to end it, by way of the daemon that has the call. False: it is over already.
+
+        NotFound; OutsideError: it is another daemon's, and none can be reached.
+        """
         if self._charging is not None:
             if self._charging.kill(call_id, by):
                 return True
@@ -53,6 +65,8 @@ class LiveCalls:
                 return False
         if self._find(call_id)["state"] == State.CLOSED:
             return False
+        if self._kill_elsewhere(call_id, by):
+            return True
         raise OutsideError(
             f"call {call_id} is not open in this process", hint="ask the daemon that its switch is linked to"
         )

@@ -84,8 +84,11 @@ class SwitchKeeper:
             self._watch(claim)
 
     def stop(self) -> None:
-        """Release everything: the doors are closed already. Another daemon takes over with its next look."""
+        """Take and lose nothing more."""
         self._stopping = True
+
+    def release(self) -> None:
+        """After `stop`, when all is closed and committed: other daemons take over with their next look."""
         for claim in self._claims.values():
             if claim.lease is not None:
                 try:

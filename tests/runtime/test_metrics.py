@@ -47,6 +47,9 @@ CASES: list[tuple[Callable[[Metrics], None], str, dict[str, str], float]] = [
     (lambda m: m.cdr_taken("fs1", "bad"), "ocs_switch_records_total", {"switch": "fs1", "result": "bad"}, 1),
     (lambda m: m.http_request("GET", "/v1/calls", 200, 0.01), "ocs_http_requests_total",
      {"method": "GET", "route": "/v1/calls", "status": "200"}, 1),
+    (lambda m: m.signal("kill_call", "lost"), "ocs_signals_total",
+     {"topic": "kill_call", "result": "lost"}, 1),
+    (lambda m: m.redis_up(True), "ocs_redis_up", {}, 1),
     (lambda m: m.loop_lag(0.25), "ocs_loop_lag_seconds", {}, 0.25),
 ]  # fmt: skip
 

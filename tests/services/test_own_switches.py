@@ -135,6 +135,7 @@ def test_a_daemon_that_stopped_is_followed_at_the_next_look(site: Site) -> None:
     a, b = site.start("a"), site.start("b")
     a.links.clear()
     a.keeper.stop()
+    a.keeper.release()
     site.wait(LEASE_S / 3)
     assert b.log == ["took fs1"]
 
@@ -161,7 +162,9 @@ def test_a_database_that_is_away_for_all_moves_nothing(site: Site) -> None:
     site.wait(20)
     a.leases.away = b.leases.away = True
     site.wait(600)
-    a.leases.away = b.leases.away = False
+    b.leases.away = False
+    site.wait(LEASE_S / 3)
+    a.leases.away = False
     site.wait(300)
     assert (a.log, b.log) == (["took fs1"], [])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import socket
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,9 @@ class DatabaseSettings(Section):
     """How long a transaction waits for company. 0: what has queued while the last one ran is enough."""
     queue_max_commands: int = Field(default=10_000, ge=10, le=1_000_000)
     """Commands that may wait; past it new calls are refused as overloaded."""
+    keep_keys_days: int = Field(default=30, ge=1, le=3_650)
+    """How long the first answers to questions of calls are kept for repeats. Answers to money moved by hand
+    are kept for good."""
 
     @field_validator("url")
     @classmethod
@@ -60,6 +64,12 @@ class DatabaseSettings(Section):
 class DaemonSettings(Section):
     """Where the daemon listens and who may talk to it."""
 
+    name: str = Field(default="", max_length=128)
+    """What this daemon is called among several; empty: the machine's name and the control socket. Keep it
+    from start to start: a daemon that comes back under its name has its switches again at once."""
+    lease_s: int = Field(default=6, ge=3, le=300)
+    """With several daemons: one that gave no sign of life for so long is followed by another, two thirds of
+    it later at most. Kept below charging.lead_s in all, no call runs out of paid time meanwhile."""
     control_socket: Path = Path("var/ocs.sock")
     """Unix socket of the HTTP API; whoever may open it may do everything."""
     control_socket_mode: str = Field(default="0600", pattern=r"^0?[0-7]{3}$")
@@ -80,6 +90,10 @@ class DaemonSettings(Section):
     """Largest tariff sheet; a million rates are about 40 MB."""
     stop_timeout_s: int = Field(default=10, ge=1, le=300)
     """How long a stop waits for answers that are on their way."""
+
+    def full_name(self) -> str:
+        """The daemon's name, made up if it has none."""
+        return self.name or f"{socket.gethostname()}:{self.control_socket.resolve()}"[-128:]
 
     @field_validator("control_socket_group")
     @classmethod
@@ -103,7 +117,11 @@ class DaemonSettings(Section):
 
 
 class RedisSettings(Section):
-    """Optional with one daemon. It holds only what may be lost: leases, signals, counters."""
+    """News between daemons: top-ups, tariffs, kill orders. Optional with one daemon, needed with several.
+
+    Set together with PostgreSQL it means that there may be several: each switch is then linked to one of them
+    (leases in the database), and all of them should name the same switches. Losing it ends no call.
+    """
 
     url: str = Field(default="", pattern=r"^((redis|rediss|unix)://.*)?$")
     """redis://HOST:PORT/DB; empty: off."""
