@@ -27,6 +27,7 @@ class InStep:
         self.books = books
         self.engine = engine
         self.committer = Committer(engine, clock)
+        self.waiting = 0
         self.differences: list[str] = []
         self._one_at_a_time = RLock()
         self._write_accounts(schedule)
@@ -53,6 +54,7 @@ class InStep:
 
     def submit(self, command: Command, committed: Committed) -> Outcome:
         """The committer's answer, once the twin has given the same."""
+        self.waiting += 1
         with self._one_at_a_time:
             again = command.key in self.books.batch.keys
             outcome = self.committer.submit(command)
@@ -60,6 +62,7 @@ class InStep:
             if outcome != expected:
                 self.differences.append(f"{command.key}: {outcome}, not {expected}")
             committed(command, outcome, again=again)
+        self.waiting -= 1
         return outcome
 
     def block(self, account_id: int, status: AccountStatus) -> None:

@@ -81,8 +81,8 @@ class Oracle:
     granted_ms: dict[str, int] = field(default_factory=dict)
     """What each call may talk in total, as last held."""
     charged: dict[str, tuple[LegSettled, ...]] = field(default_factory=dict)
-    settled_in: dict[str, int] = field(default_factory=dict)
-    """call_id to the life of the daemon that settled (or corrected) it last."""
+    settled_in: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """call_id to the life of the daemon that settled (or corrected) it last, and when."""
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     faults: list[str] = field(default_factory=list)
 
@@ -203,7 +203,7 @@ class Oracle:
                 self.units[number] = (owner, left - used)
         del self.holds[call_id]
         self.charged[call_id] = settled.legs
-        self.settled_in[call_id] = self.life()
+        self.settled_in[call_id] = (self.life(), self.now_ms())
 
     def _give_back(self, account_id: int, was: LegSettled) -> None:
         purse = self.purses[account_id]
@@ -318,8 +318,11 @@ class Oracle:
         refused = any(self.batch.call_rows[one]["snapshot"]["refusal"] for one in call_ids)
         if refused and plan.mode is Mode.AUTHORISE and call.talk_ms:
             self.fault(f"{channel} was refused and talked {call.talk_ms} ms")
+        # What a life was told and did not live to commit is lost with it, unless the switch says it again.
         known = not refused and any(
-            last_life == life or self.settled_in[one] == life for life in call.told_in for one in call_ids
+            life == last_life or (life == settled_life and told_ms <= settled_ms)
+            for life, told_ms in call.told_in
+            for settled_life, settled_ms in (self.settled_in[one] for one in call_ids)
         )
         if known and billed_ms != call.talk_ms:
             self.fault(f"{channel}: the switch told of {call.talk_ms} ms, charged are {billed_ms}")

@@ -117,7 +117,8 @@ class Trouble:
 
     link: the connection drops. ledger: commits fail; half: one commit happens and its answer is lost first.
     daemon: killed, now or in the middle of the next commit (before or after it is durable). switch: it
-    restarts, all calls are gone without a word. top_up, block, unblock: of an account.
+    restarts, all calls are gone without a word. blink: a listing comes too
+    early and lacks calls. top_up, block, unblock: of an account.
     """
 
     kind: str
@@ -279,7 +280,7 @@ def _deeds(dice: Random, accounts: tuple[AccountPlan, ...], horizon_ms: int) -> 
 
 
 def _faults(dice: Random, horizon_ms: int) -> tuple[Trouble, ...]:
-    kinds = ("link", "link", "ledger", "half", "daemon", "daemon", "switch")
+    kinds = ("link", "link", "ledger", "half", "daemon", "daemon", "switch", "blink")
     return tuple(
         Trouble(
             dice.choice(kinds),

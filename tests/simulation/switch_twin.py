@@ -51,8 +51,8 @@ class TwinCall:
     alone_ms: int = 0
     """A watched call that nobody could see: how long it had talked when its dead-man's switch was armed."""
     deadman: HeapTimer | None = None
-    told_in: tuple[int, ...] = ()
-    """In which lives of the daemon its end was told by the switch (event or CDR)."""
+    told_in: tuple[tuple[int, int], ...] = ()
+    """In which lives of the daemon its end was told by the switch (event or CDR), and when."""
     last_told_ms: int = 0
 
 
@@ -181,7 +181,7 @@ class SwitchTwin:
     def _hand_over(self, call: TwinCall, event: CallEvent) -> None:
         assert self.handler is not None
         if isinstance(event, Ended):
-            call.told_in = (*call.told_in, self.life)
+            call.told_in = (*call.told_in, (self.life, self.clock.now_ms()))
         self.handler.deliver(self.name, call.plan.channel, event)
 
     # --- the link --------------------------------------------------------------------------------------
@@ -202,6 +202,15 @@ class SwitchTwin:
         if self.handler is not None:
             for channel in self.handler.open_channels(self.name):
                 self.handler.deliver(self.name, channel, SwitchLost(self.clock.now_ms()))
+
+    def blink(self) -> None:
+        """A listing that lags: calls that are up are not on it; the next one is right."""
+        if not self.connected or self.handler is None:
+            return
+        for channel in self.handler.open_channels(self.name):
+            self.handler.deliver(self.name, channel, CallGone(self.clock.now_ms()))
+        connection = self._connection
+        self._after(RECHECK_MS, lambda: self._listing(connection, again=False))
 
     def _listing(self, connection: int, *, again: bool = True) -> None:
         if not self.connected or connection != self._connection:

@@ -59,6 +59,8 @@ class Store(Protocol):
 
     pause_s: float
     """How long to wait for answers that are on their way."""
+    waiting: int
+    """Commands that have no answer yet."""
 
     def submit(self, command: Command, committed: Committed) -> Outcome: ...
     def block(self, account_id: int, status: AccountStatus) -> None: ...
@@ -282,6 +284,8 @@ class World:
             case "switch":
                 self.switch.restart()
                 self._after(trouble.for_ms, self.switch.connect)
+            case "blink":
+                self.switch.blink()
             case "top_up":
                 self._pay(trouble.account, trouble.amount)
                 if self.life is not None:
@@ -339,7 +343,7 @@ class World:
     def settle(self) -> None:
         """Let every greenlet do what it can at this moment."""
         gevent.sleep(0)
-        while self.life is not None and not self.life.charging.idle:
+        while self.store.waiting or (self.life is not None and not self.life.charging.idle):
             gevent.sleep(self.store.pause_s)
 
     def _at(self, ms: int, action: Callable[[], None]) -> None:
@@ -353,6 +357,7 @@ class MemoryStore:
     """The twin alone."""
 
     pause_s = 0.0
+    waiting = 0
 
     def __init__(self, books: MemoryLedger) -> None:
         self.books = books
