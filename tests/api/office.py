@@ -127,6 +127,7 @@ def open_office(path: Path, empty: Path) -> tuple[Office, Any]:
         render_metrics=lambda: b"ocs_up 1\n",
         funds_arrived=lambda account_id: told.append(("funds", account_id)),
         terms_changed=lambda: told.append("terms"),
+        tariffs_changed=lambda: told.append("tariffs"),
         cdr_secrets={"fs1": "cdr-secret"},
         observe=lambda method, route, status, seconds: requests.append((method, route, status)),
         max_body_bytes=2_000,

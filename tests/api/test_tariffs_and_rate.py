@@ -180,3 +180,16 @@ def test_exact_amounts_are_written_out_and_endless_ones_are_marked(
     numerator: int, denominator: int, text: str
 ) -> None:
     assert exact_amount(numerator, denominator, "EUR") == text
+
+
+def test_other_daemons_are_told_of_new_versions_withdrawals_and_exchange_rates(office: Office) -> None:
+    post = office.client.simulate_post
+    office.import_sheet(dry_run=True)
+    assert office.told == []
+    office.import_sheet()
+    office.import_sheet()  # the same again: nothing changed
+    assert office.told == ["tariffs"]
+    assert post("/v1/tariffs/retail/versions/1/withdraw", json={}).status_code == 200
+    assert post("/v1/fx-rates", json={"base": "USD", "quote": "EUR", "rate": "0.9"}).status_code == 201
+    assert post("/v1/fx-rates", json={"base": "USD", "quote": "EUR", "rate": "-1"}).status_code == 400
+    assert office.told == ["tariffs"] * 3

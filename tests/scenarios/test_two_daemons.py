@@ -160,6 +160,26 @@ def test_terms_and_tariffs_changed_through_one_are_known_to_the_other(lab: Pair)
     assert lab.charged("c2") == "0.20"
 
 
+def test_without_redis_calls_go_on_and_an_order_that_cannot_be_passed_on_says_so(lab: Pair) -> None:
+    lab.account("alice", "5.00")
+    lab.call("c1", talk_s=60)
+    lab.wait(5)
+    for name in "ab":
+        lab.all[name][0].signals.close()
+        lab.all[name][0].signals.fault = "away"  # type: ignore[misc]
+    lab.wait(30)
+    assert (has_link(lab, "a"), has_link(lab, "b")) == (True, False)
+    ready = lab.services.ready()
+    assert (ready.ready, ready.asides["redis"]) == (True, "away")
+    lab.at("b")
+    with pytest.raises(OutsideError, match="not open in this process"):
+        lab.services.calls.kill(str(lab.row("c1")["call_id"]), "operator-at-b")
+    lab.pays_in("alice", "100")
+    lab.wait(60)
+    assert (lab.charged("c1"), lab.balance("alice")) == ("0.60", "5.40")
+    assert list(lab.broken()) == []
+
+
 def test_when_one_dies_the_other_takes_the_switch_and_each_call_is_settled_once(lab: Pair) -> None:
     lab.account("alice", "5.00")
     lab.call("long", talk_s=100)
