@@ -33,7 +33,10 @@ class Clock(Protocol):
         ...
 
     def call_at(self, when_ms: int, action: Callable[[], None]) -> Timer:
-        """Run `action` in a greenlet of its own when now_ms() reaches when_ms; at once if it is past."""
+        """Run `action` in a greenlet of its own when now_ms() reaches when_ms; at once if it is past.
+
+        A wall clock that steps meanwhile neither hurries nor delays it.
+        """
         ...
 
 

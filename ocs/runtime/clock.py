@@ -1,6 +1,7 @@
 """What time is it, and who wants to be called when? The real clock and its twin.
 
-Timers sit in one heap per clock; each action runs in a greenlet of its own, so a slow one delays no other.
+Timers sit in one heap per clock, by monotonic time: a wall clock that steps moves none of them. Each action
+runs in a greenlet of its own, so a slow one delays no other.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from gevent.event import Event
 
 
 class HeapTimer:
-    """A timer in a clock's heap. Ordered by due time, then by age."""
+    """A timer in a clock's heap. Ordered by due time (monotonic), then by age."""
 
-    __slots__ = ("action", "age", "when_ms")
+    __slots__ = ("action", "age", "due_ms")
 
-    def __init__(self, when_ms: int, age: int, action: Callable[[], None]) -> None:
-        self.when_ms = when_ms
+    def __init__(self, due_ms: int, age: int, action: Callable[[], None]) -> None:
+        self.due_ms = due_ms
         self.age = age
         self.action: Callable[[], None] | None = action
 
     def __lt__(self, other: HeapTimer) -> bool:
-        return (self.when_ms, self.age) < (other.when_ms, other.age)
+        return (self.due_ms, self.age) < (other.due_ms, other.age)
 
     def cancel(self) -> None:
         """Do not run it; it is dropped from the heap when its time comes."""
@@ -37,15 +38,15 @@ class _Heap:
         self._timers: list[HeapTimer] = []
         self._age = count()
 
-    def push(self, when_ms: int, action: Callable[[], None]) -> HeapTimer:
-        timer = HeapTimer(when_ms, next(self._age), action)
+    def push(self, due_ms: int, action: Callable[[], None]) -> HeapTimer:
+        timer = HeapTimer(due_ms, next(self._age), action)
         heapq.heappush(self._timers, timer)
         return timer
 
     def next_due_ms(self) -> int | None:
         while self._timers and self._timers[0].action is None:
             heapq.heappop(self._timers)
-        return self._timers[0].when_ms if self._timers else None
+        return self._timers[0].due_ms if self._timers else None
 
     def pop_due(self, now_ms: int) -> Callable[[], None] | None:
         due = self.next_due_ms()
@@ -55,12 +56,13 @@ class _Heap:
 
 
 class SystemClock:
-    """The machine's clock. Timers run by the monotonic clock, so a wall clock that steps moves none."""
+    """The machine's clock."""
 
     def __init__(self) -> None:
         self._heap = _Heap()
         self._sooner = Event()
         self._runner: gevent.Greenlet | None = None
+        self._ahead_ms = _wall_ahead_ms()
 
     def now_ms(self) -> int:
         """UTC wall clock in milliseconds."""
@@ -72,13 +74,24 @@ class SystemClock:
 
     def call_at(self, when_ms: int, action: Callable[[], None]) -> HeapTimer:
         """See `ocs.ports.Clock.call_at`."""
-        due = self.monotonic_ms() + max(0, when_ms - self.now_ms())
+        due = max(self.monotonic_ms(), when_ms - self._wall_ahead())
         timer = self._heap.push(due, action)
         if self._runner is None:
             self._runner = gevent.spawn(self._run)
         elif self._heap.next_due_ms() == due:
             self._sooner.set()
         return timer
+
+    def _wall_ahead(self) -> int:
+        """How far the wall clock is ahead of the monotonic one, in ms.
+
+        Read anew when the wall clock has stepped, not with each timer: two readings differ by a millisecond,
+        and timers for the same moment would run in any order.
+        """
+        ahead_ms = _wall_ahead_ms()
+        if abs(ahead_ms - self._ahead_ms) > 1:
+            self._ahead_ms = ahead_ms
+        return self._ahead_ms
 
     def _run(self) -> None:
         while True:
@@ -89,42 +102,46 @@ class SystemClock:
             self._sooner.wait(None if due is None else max(0.0, (due - self.monotonic_ms()) / 1000))
 
 
+def _wall_ahead_ms() -> int:
+    """Rounded down, so that a timer is never early by the wall clock."""
+    return (time.time_ns() - time.monotonic_ns()) // 1_000_000
+
+
 class ManualClock:
     """A clock for tests: stands still until `advance` moves it, running what falls due in order."""
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
-        self._now_ms = now_ms
-        self._offset_ms = now_ms - 1_000_000
+        self._monotonic_ms = 1_000_000
+        self._wall_ahead_ms = now_ms - self._monotonic_ms
         self._heap = _Heap()
 
     def now_ms(self) -> int:
         """The time it was last moved to."""
-        return self._now_ms
+        return self._monotonic_ms + self._wall_ahead_ms
 
     def monotonic_ms(self) -> int:
         """Moves with `advance`, not with `step_wall`."""
-        return self._now_ms - self._offset_ms
+        return self._monotonic_ms
 
     def call_at(self, when_ms: int, action: Callable[[], None]) -> HeapTimer:
         """See `ocs.ports.Clock.call_at`; what is due already runs at the next `advance` (also of 0)."""
-        return self._heap.push(when_ms, action)
+        return self._heap.push(self._monotonic_ms + max(0, when_ms - self.now_ms()), action)
 
     def advance(self, ms: int, settle: Callable[[], None] = lambda: gevent.sleep(0)) -> None:
         """Move on by `ms`, stopping at each due time; `settle` lets the rest of the system catch up there."""
-        target = self._now_ms + ms
+        target = self._monotonic_ms + ms
         settle()
         while True:
             due = self._heap.next_due_ms()
             if due is None or due > target:
                 break
-            self._now_ms = max(self._now_ms, due)
-            while (action := self._heap.pop_due(self._now_ms)) is not None:
+            self._monotonic_ms = due
+            while (action := self._heap.pop_due(due)) is not None:
                 gevent.spawn(action)
             settle()
-        self._now_ms = target
+        self._monotonic_ms = target
         settle()
 
     def step_wall(self, ms: int) -> None:
-        """The wall clock jumps (NTP, an operator); monotonic time does not."""
-        self._now_ms += ms
-        self._offset_ms += ms
+        """The wall clock jumps (NTP, an operator); monotonic time and the timers do not."""
+        self._wall_ahead_ms += ms
