@@ -81,9 +81,10 @@ def read_cdr(document: bytes) -> Cdr:
 def read_post(body: bytes, content_type: str) -> Cdr:
     """Read what mod_json_cdr posts: the raw document, or a form with field `cdr` (`encode` true or base64).
 
+    With `disable-100-continue` it calls the raw document a form too; a form never begins with a brace.
     Raises CallerError.
     """
-    if not content_type.partition(";")[0].strip().startswith("application/x-www-form"):
+    if body.startswith(b"{") or not content_type.partition(";")[0].strip().startswith("application/x-www-form"):
         return read_cdr(body)
     for field in body.split(b"&"):
         name, _, value = field.partition(b"=")

@@ -134,6 +134,8 @@ class ResyncLimits:
     period_s: float = 30.0
     recheck_s: float = 2.0
     """After a listing in which a call is missing: `show channels` lags by up to 0.3 s."""
+    gap_s: float = 1.0
+    """Listings asked for out of turn are this far apart: a call whose orders fail asks for one each time."""
     breaker_calls: int = 5
     breaker_share: float = 0.3
     """More than both of these missing at once: believe nothing …"""

@@ -77,6 +77,9 @@ class FreeSwitch:
         self._wake = Flag()
         self._resync_now = Flag()
         self._held_back: Timer | None = None
+        self._asked: Timer | None = None
+        """Gives the listing that was asked for too soon after the one before."""
+        self._asked_ms = 0
         self._heard_ms = 0
         self._greenlets: list[Greenlet] = []
 
@@ -120,7 +123,16 @@ class FreeSwitch:
         return False
 
     def ask_resync(self) -> None:
-        """Have the next listing now instead of at its time."""
+        """Have the next listing now instead of at its time; who asks again within `gap_s` waits so long."""
+        now_ms = self._clock.now_ms()
+        due_ms = self._asked_ms + int(self.config.resync.gap_s * 1000)
+        if now_ms >= due_ms:
+            self._run_asked()
+        elif self._asked is None:
+            self._asked = self._clock.call_at(due_ms, self._run_asked)
+
+    def _run_asked(self) -> None:
+        self._asked, self._asked_ms = None, self._clock.now_ms()
         self._resync_now.set()
 
     # --- the link -------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ _CHUNK: Final = 10
 """Commands in one write: about 6 ms of the switch's time, for which events wait on this connection."""
 _LAG_MS: Final = 1000
 """`show channels` lags behind the events by up to 0.3 s."""
+_ENDING: Final = ("CS_HANGUP", "CS_REPORTING", "CS_DESTROY")
 _SESSIONS: Final = re.compile(r"^(\d+) session\(s\) - peak", re.MULTILINE)
 
 
@@ -45,6 +46,8 @@ class Row:
     uuid: str
     loopback: bool
     answered: bool
+    ending: bool = False
+    """Hung up, but not yet reported: while mod_json_cdr tries to post its record, for up to a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +78,24 @@ def read_listing(reply: Reply) -> list[Row]:
             uuid=text(row, "uuid"),
             loopback=text(row, "name").startswith("loopback/"),
             answered=text(row, "callstate") in ("ACTIVE", "HELD", "UNHELD"),
+            ending=text(row, "callstate") == "HANGUP" or text(row, "state") in _ENDING,
         )
         for row in rows
     ]
 
 
-def judge(open_calls: Mapping[str, str], calls: Mapping[str, Call], up: Iterable[str]) -> Judgement:
-    """Compare the open calls (channel to live channel) with the channels that are up."""
-    up = set(up)
+def judge(
+    open_calls: Mapping[str, str], calls: Mapping[str, Call], up: Iterable[str], ending: Iterable[str] = ()
+) -> Judgement:
+    """Compare the open calls (channel to live channel) with the channels that are up.
+
+    A call whose channel is `ending` is neither found nor missing: its end is about to be told.
+    """
+    up, ending = set(up), set(ending)
     found, missing, moved = [], [], {}
     for channel, live in open_calls.items():
+        if live in ending:
+            continue
         if live in up:
             found.append(channel)
             continue
@@ -147,7 +158,8 @@ class Resync:
             self._doubt(str(doubt), len(open_calls), len(open_calls))
             return self._limits.recheck_s
         behind = self._look_at_unknown(rows)
-        judgement = judge(open_calls, self._book.calls, {row.uuid for row in rows})
+        ending = {row.uuid for row in rows if row.ending}
+        judgement = judge(open_calls, self._book.calls, {row.uuid for row in rows} - ending, ending)
         denied = self._denied(judgement, open_calls)
         self._tell_found(open_calls, judgement)
         if not self._restarted and trips(len(denied), len(open_calls), self._limits):

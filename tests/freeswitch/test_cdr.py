@@ -60,6 +60,7 @@ def test_every_real_document_has_its_row() -> None:
 POSTS = [
     (lambda raw: raw, "application/json"),
     (lambda raw: raw, "text/plain"),
+    (lambda raw: raw, "application/x-www-form-urlencoded"),  # encode=false, disable-100-continue=true
     (lambda raw: b"cdr=" + quote(raw).encode(), "application/x-www-form-urlencoded"),
     (lambda raw: b"uuid=a_1&cdr=" + quote_plus(raw).encode(), "application/x-www-form-urlencoded; charset=x"),
     (lambda raw: b"cdr=" + base64.b64encode(raw), "application/x-www-form-base64-encoded"),

@@ -234,6 +234,37 @@ def test_a_call_that_ended_in_the_gap_is_missed_once_per_listing(scene: Scene) -
     assert scene.commands() == ["api uuid_exists A"] * 2
 
 
+@pytest.mark.parametrize("row", [{"state": "CS_REPORTING"}, {"state": "CS_HANGUP"}, {"callstate": "HANGUP"}])
+def test_a_call_that_is_hung_up_and_not_yet_reported_is_neither_found_nor_gone(
+    scene: Scene, row: dict[str, str]
+) -> None:
+    """mod_json_cdr posts its record, with all retries, before CHANNEL_HANGUP_COMPLETE is sent."""
+    scene.up()
+    scene.watch("A")
+    scene.switch.rows[0].update(row)
+    advance(scene.clock, 30_000)
+    eventually(lambda: len(scene.observer.calls("listing_read")) == 2)
+    assert scene.heard.of(CallFound) == scene.heard.of(CallGone) == []
+    assert set(scene.heard.open) == {"A"}
+    scene.emit("CHANNEL_HANGUP_COMPLETE", "A", variable_billmsec="9", Hangup_Cause="NORMAL_CLEARING")
+    assert [ended.duration_ms for _, ended in scene.heard.of(Ended)] == [9]
+
+
+def test_listings_out_of_turn_are_a_second_apart(scene: Scene) -> None:
+    scene.up()
+    for listings in (2, 3):
+        scene.door.ask_resync()
+        scene.door.ask_resync()
+        eventually(lambda listings=listings: len(scene.observer.calls("listing_read")) >= listings)
+        settle()
+        assert len(scene.observer.calls("listing_read")) == listings
+        advance(scene.clock, 999)
+        settle()
+        assert len(scene.observer.calls("listing_read")) == listings
+        advance(scene.clock, 1)
+    eventually(lambda: len(scene.observer.calls("listing_read")) == 4)
+
+
 def test_a_call_that_the_listing_lacks_but_the_switch_knows_by_name_is_not_gone(scene: Scene) -> None:
     scene.up()
     scene.watch("A")
