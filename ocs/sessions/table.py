@@ -357,8 +357,8 @@ def ended(s: Session, event: Ended, now: Now) -> Reaction:
     """Settle the actual total, release the rest, write the records; a CDR waits until the call is gone."""
     if event.source == "cdr" and s.gone_at_ms is None:
         # A leg's CDR says that the leg is over. The call is over when the switch no longer shows it: after
-        # a transfer it talks on under another leg.
-        return Reaction(but(s, cdr=event))
+        # a transfer it talks on under another leg. Stored: the switch tells it once, we may stop meanwhile.
+        return Reaction(but(s, cdr=event), (Store(),))
     return _settle(s, event, now)
 
 

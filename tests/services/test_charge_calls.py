@@ -214,6 +214,19 @@ def test_a_database_that_comes_back_in_time_costs_nobody_anything(desk: TestDesk
     assert desk.money(ann) == (70 * CENT, 0)
 
 
+def test_a_fault_of_ours_leaves_no_call_without_an_end(desk: TestDesk) -> None:
+    ann = desk.customer("ann", "1.00")
+    talk(desk)
+    desk.ledger.away = RuntimeError("a bug")
+    desk.wait(20)  # the question for the second slice fails, again and again
+    assert [cut.why for cut in desk.switch.of(ev.Cut)] == ["unavailable"]
+    desk.tell("a", end(desk, 20_000))
+    assert desk.money(ann) == (100 * CENT, 20 * CENT)
+    desk.ledger.away = None
+    desk.wait(1)
+    assert desk.money(ann) == (80 * CENT, 0)
+
+
 def test_a_reseller_above_the_customer_pays_too_and_both_or_none_are_held(desk: TestDesk) -> None:
     top = desk.account("top", "reseller")
     ann = desk.customer("ann", "1.00", parent_id=top)
@@ -279,6 +292,26 @@ def test_a_new_life_finds_its_calls_in_doubt_and_settles_them_once(desk: TestDes
     desk.wait(12)
     desk.tell("a", end(desk, 17_000))
     assert desk.money(ann) == (83 * CENT, 0)
+    assert len(desk.rows(tables.charges)) == 1
+
+
+def test_a_cdr_that_came_while_the_link_was_lost_is_charged_exactly_by_the_next_life(desk: TestDesk) -> None:
+    ann = desk.customer("ann", "1.00")
+    talk(desk)
+    desk.wait(4)
+    desk.tell("a", ev.SwitchLost(desk.clock.now_ms()))
+    desk.wait(5)
+    desk.tell("a", end(desk, 9_000, source="cdr"))
+    assert desk.money(ann) == (100 * CENT, 20 * CENT), "it may talk on under another leg"
+    charging = desk.new_life()
+    snapshots = [row.snapshot for row in desk.rows(tables.calls) if row.state != "closed"]
+    assert recover_calls(lambda _: snapshots, ["fs1"], charging, desk.clock, POLICY) == 1
+    desk.wait(20)
+    for _ in range(2):
+        desk.tell("a", ev.CallGone(desk.clock.now_ms()))
+    assert desk.money(ann) == (91 * CENT, 0)
+    (record,) = desk.rows(tables.call_records)
+    assert (record.duration_ms, record.billed_s, record.marks) == (9_000, 9, ["from_cdr"])
     assert len(desk.rows(tables.charges)) == 1
 
 
