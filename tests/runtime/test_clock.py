@@ -23,7 +23,7 @@ def pass_by_hand(clock: Clock) -> None:
 
 
 def pass_for_real(_clock: Clock) -> None:
-    """In pieces: on a busy machine the sleeper may wake together with the timers, and before their actions."""
+    """In pieces: on a busy machine the sleeper may wake together with timers, before their actions ran."""
     for _ in range(5):
         gevent.sleep(RUN_MS / 5 / 1000)
 
