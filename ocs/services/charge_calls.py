@@ -181,8 +181,16 @@ class ChargeCalls:
                     # A fault of ours in one event must not stop the call's later ones (its end above all).
                     self._log.exception("event_failed", call=call.session.call_id, kind=type(event).__name__)
                     self.desk.observer.bad_input("calls", "event_failed")
+                    self._go_on(call)
         finally:
             call.running = False
+
+    def _go_on(self, call: ActiveCall) -> None:
+        """After a fault: the call keeps its timers; what it asked for is asked again, after a pause."""
+        if call.session.state in (State.TALKING, State.DRAINING, State.SETTLING):
+            retry_at_ms = self.desk.clock.now_ms() + self.desk.policy.retry_ms
+            call.session = but(call.session, retry_at_ms=retry_at_ms)
+        self._arm(call)
 
     def _handle(self, call: ActiveCall, event: CallEvent) -> None:
         if call.proven_at_ms > call.session.proven_at_ms:
