@@ -84,7 +84,8 @@ def read_post(body: bytes, content_type: str) -> Cdr:
     With `disable-100-continue` it calls the raw document a form too; a form never begins with a brace.
     Raises CallerError.
     """
-    if body.startswith(b"{") or not content_type.partition(";")[0].strip().startswith("application/x-www-form"):
+    form = content_type.partition(";")[0].strip().startswith("application/x-www-form")
+    if body.startswith(b"{") or not form:
         return read_cdr(body)
     for field in body.split(b"&"):
         name, _, value = field.partition(b"=")
