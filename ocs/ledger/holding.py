@@ -100,16 +100,7 @@ class Purse:
 def _after(allowances: Sequence[Allowance], draws: tuple[Draw, ...]) -> tuple[Allowance, ...]:
     taken = {draw.allowance_id: draw.units for draw in draws}
     return tuple(
-        Allowance(
-            a.allowance_id,
-            a.units - taken.get(a.allowance_id, 0),
-            a.priority,
-            a.expires_at_ms,
-            a.sequence,
-            a.prefixes,
-            a.increment_s,
-            a.covers_connect_fee,
-        )
+        _with_units(a, a.units - taken.get(a.allowance_id, 0))
         for a in allowances
         if a.units > taken.get(a.allowance_id, 0)
     )
