@@ -37,8 +37,44 @@ REAL = [
 ]
 
 
+# the same, posted by FreeSWITCH 1.11.2 with docker/freeswitch/conf
+POSTED = [
+    ("answered_a", "5fc6", 1040, "NORMAL_CLEARING", EndedBy.CALLER),
+    ("answered_b", None, 1040, "NORMAL_CLEARING", EndedBy.UNKNOWN),
+    ("busy_a", "5718", 0, "USER_BUSY", EndedBy.CALLEE),
+    ("busy_b", None, 0, "USER_BUSY", EndedBy.CALLEE),
+    ("callee_hung_up_a", "d722", 1020, "NORMAL_CLEARING", EndedBy.CALLEE),
+    ("callee_hung_up_b", None, 1020, "NORMAL_CLEARING", EndedBy.CALLEE),
+    ("cancelled_a", "9ebb", 0, "ORIGINATOR_CANCEL", EndedBy.CALLER),
+    ("cancelled_b", None, 0, "ORIGINATOR_CANCEL", EndedBy.UNKNOWN),
+    ("cut_a", "95d4", 1380, "ALLOTTED_TIMEOUT", EndedBy.US),
+    ("cut_b", None, 1380, "NORMAL_CLEARING", EndedBy.UNKNOWN),
+    # the caller's name says that the call took 9 ms, on another channel
+    ("name_with_encoded_newline_a", "0407", 1020, "NORMAL_CLEARING", EndedBy.CALLER),
+    ("name_with_encoded_newline_b", None, 1040, "NORMAL_CLEARING", EndedBy.UNKNOWN),
+    ("name_with_line_separator_a", "b939", 1020, "NORMAL_CLEARING", EndedBy.CALLER),
+    ("name_with_line_separator_b", None, 1040, "NORMAL_CLEARING", EndedBy.UNKNOWN),
+]
+POSTED_FOLDER = FOLDER.parent / "cdr"
+
+
 def document(name: str) -> bytes:
     return (FOLDER / "cdr" / f"{name}.json").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "channel", "duration_ms", "cause", "by"), POSTED)
+def test_what_each_posted_document_ends(
+    name: str, channel: str | None, duration_ms: int, cause: str, by: EndedBy
+) -> None:
+    raw = (POSTED_FOLDER / f"{name}.json").read_bytes()
+    cdr = read_post(raw, "application/x-www-form-urlencoded")
+    assert (cdr.channel[:4] if cdr.channel else None) == channel
+    assert (cdr.ended.duration_ms, cdr.ended.cause, cdr.ended.ended_by) == (duration_ms, cause, by)
+    assert cdr.switchname == "fs1"
+
+
+def test_every_posted_document_has_its_row() -> None:
+    assert {path.stem for path in POSTED_FOLDER.glob("*.json")} == {row[0] for row in POSTED}
 
 
 @pytest.mark.parametrize(("name", "channel", "duration_ms", "cause", "by"), REAL)

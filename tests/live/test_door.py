@@ -1,11 +1,7 @@
-"""The door against a real FreeSWITCH with the lab's dial plan: OCS_TEST_FREESWITCH=host:port:password.
-
-The switch calls its own echo extension over SIP, so that no SIP tool is needed.
-"""
+"""The door alone, without the daemon, on a real FreeSWITCH: orders, and the dead-man's switch by itself."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,43 +10,36 @@ from ocs.runtime.clock import SystemClock
 from ocs.sessions.events import Answered, Cut, Ended, EndedBy, Limit, Offered, Warn
 from switch_adapters.freeswitch.config import Direction, FreeSwitchConfig, Offer, OfferRule
 from switch_adapters.freeswitch.door import FreeSwitch
-from switch_adapters.freeswitch.link import Link
 from tests.freeswitch.fakes import Heard, eventually
-
-WHERE = os.environ.get("OCS_TEST_FREESWITCH", "")
+from tests.live.installed import PREFIX, SOCKET_PASSWORD
+from tests.live.site import Site
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(not WHERE, reason="OCS_TEST_FREESWITCH names no switch"),
+    pytest.mark.skipif(not PREFIX, reason="OCS_TEST_FREESWITCH names no installed FreeSWITCH"),
 ]
 
 
 @pytest.fixture
-def scene() -> Iterator[tuple[FreeSwitch, Heard, Link]]:
-    host, port, password = WHERE.split(":")
+def scene(site: Site) -> Iterator[tuple[FreeSwitch, Heard]]:
     heard, clock = Heard(), SystemClock()
     rule = OfferRule(Offer.WATCH, variable="ocs_live_test", direction=Direction.OUTBOUND)
-    config = FreeSwitchConfig(name="live", host=host, port=int(port), password=password, rules=(rule,))
+    config = FreeSwitchConfig(
+        name="live", port=site.switch.socket_port, password=SOCKET_PASSWORD, rules=(rule,)
+    )
     door = FreeSwitch(config, heard, clock=clock, random=lambda: 0.5)
     door.start()
     eventually(lambda: door.up, "the door coming up")
-    asker = Link("live", host, int(port), password, clock=clock)
-    asker.connect()
-    yield door, heard, asker
-    asker.stop()
+    link = site.switch.link()
+    assert link.send("bgapi originate {ocs_live_test=yes}sofia/gateway/carrier/493019001 &park()").ok
+    link.stop()
+    eventually(lambda: heard.of(Answered), "the answer")
+    yield door, heard
     door.stop()
 
 
-def originate(asker: Link) -> None:
-    """A call from the switch to its own echo extension (1001 in context ocs), over SIP on loopback."""
-    target = "{ocs_live_test=yes}sofia/internal/1001@127.0.0.1:5080"
-    assert asker.send(f"bgapi originate {target} &park()").ok
-
-
-def test_a_real_call_is_limited_warned_and_cut(scene: tuple[FreeSwitch, Heard, Link]) -> None:
-    door, heard, asker = scene
-    originate(asker)
-    eventually(lambda: heard.of(Answered), "the answer")
+def test_a_real_call_is_limited_warned_and_cut(scene: tuple[FreeSwitch, Heard]) -> None:
+    door, heard = scene
     ((channel, _),) = heard.of(Offered)
     assert door.perform(Limit(channel, SystemClock().now_ms() + 60_000))
     assert door.perform(Limit(channel, SystemClock().now_ms() + 30_000))
@@ -62,10 +51,8 @@ def test_a_real_call_is_limited_warned_and_cut(scene: tuple[FreeSwitch, Heard, L
     assert door.perform(Cut(channel, "insufficient_funds")), "gone is as good as cut"
 
 
-def test_a_real_call_ends_by_the_dead_mans_switch_alone(scene: tuple[FreeSwitch, Heard, Link]) -> None:
-    door, heard, asker = scene
-    originate(asker)
-    eventually(lambda: heard.of(Answered), "the answer")
+def test_a_real_call_ends_by_the_dead_mans_switch_alone(scene: tuple[FreeSwitch, Heard]) -> None:
+    door, heard = scene
     ((channel, _),) = heard.of(Offered)
     assert door.perform(Limit(channel, SystemClock().now_ms()))
     eventually(lambda: heard.of(Ended), "the end")
