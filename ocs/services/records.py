@@ -29,9 +29,13 @@ def call_row(session: Session, now_ms: int) -> Mapping[str, Any]:
 
 
 def call_records(session: Session, settled: Settled | None) -> tuple[Mapping[str, Any], ...]:
-    """One row of table `call_records` a leg. `settled` None: a call that was refused, nothing charged."""
+    """One row of table `call_records` a leg. `settled` None: a call that was refused, nothing charged.
+
+    A refused call never reached a supplier, so only its payers have a record of it.
+    """
     results = {leg.leg_no: leg for leg in settled.legs} if settled else {}
-    return tuple(_record(session, leg, results.get(leg.leg_no)) for leg in session.legs)
+    legs = [leg for leg in session.legs if settled or leg.holds]
+    return tuple(_record(session, leg, results.get(leg.leg_no)) for leg in legs)
 
 
 def _record(session: Session, leg: Leg, result: LegSettled | None) -> Mapping[str, Any]:
