@@ -75,6 +75,12 @@ class SwitchKeeper:
         self._in_company = in_company
         self._claims: dict[str, _Claim] = {}
         self._stopping = False
+        self._asking = 0
+
+    @property
+    def idle(self) -> bool:
+        """No question to the leases is under way, and no switch is being opened."""
+        return self._asking == 0
 
     def start(self, names: Iterable[str]) -> None:
         """Look at each switch now, and from now on."""
@@ -123,6 +129,7 @@ class SwitchKeeper:
         if self._stopping:
             return
         started_ms = self._clock.monotonic_ms()
+        self._asking += 1
         try:
             if claim.lease is not None:
                 self._renew(claim, claim.lease, started_ms)
@@ -133,6 +140,7 @@ class SwitchKeeper:
         except Exception:
             log.exception("lease_failed", switch=claim.name)
         finally:
+            self._asking -= 1
             self._clock.call_at(self._clock.now_ms() + self._beat_ms, lambda: self._beat(claim))
 
     def _renew(self, claim: _Claim, lease: Lease, started_ms: int) -> None:
@@ -163,6 +171,13 @@ class SwitchKeeper:
 
     def _open(self, claim: _Claim, lease: Lease) -> None:
         """Runs beside the beats: taking in many calls must not cost the lease."""
+        self._asking += 1
+        try:
+            self._open_now(claim, lease)
+        finally:
+            self._asking -= 1
+
+    def _open_now(self, claim: _Claim, lease: Lease) -> None:
         with claim.lock:
             if self._stopping or not _same(claim.lease, lease):
                 return

@@ -75,7 +75,9 @@ class Pair(Lab):
         self.services.funds_arrived(view.account_id)
 
     def _busy(self) -> bool:
-        return super()._busy() or any(not system.charging.idle for system, _, _ in self.all.values())
+        systems = [system for system, _, _ in self.all.values()]
+        asking = any(system.keeper is not None and not system.keeper.idle for system in systems)
+        return super()._busy() or asking or any(not system.charging.idle for system in systems)
 
     def close(self) -> None:
         for name in list(self.all):
