@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from ocs.ledger.model import Command, Outcome
@@ -61,6 +62,50 @@ class Switch(Protocol):
 
     def perform(self, command: SwitchCommand) -> bool:
         """Carry out a command; blocks this greenlet up to the door's deadline. False: it did not take."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ControlledCall:
+    """What is known of a call to whoever must end or limit it on a NAS.
+
+    handles: names that the NAS gave for it ("session_id", "from_tag", "to_tag", "user_name" …).
+    answered_at_ms None: it still rings.
+    """
+
+    channel: str
+    handles: Mapping[str, str]
+    answered_at_ms: int | None
+
+
+class Ending(StrEnum):
+    """What became of an order to end a call."""
+
+    GONE = "gone"
+    """Seen: the NAS does not have the call (any more). No news of its end may come."""
+    TAKEN = "taken"
+    """The NAS took the order; it will report the end itself."""
+    FAILED = "failed"
+    """The NAS did not answer or refused: ask again."""
+
+
+class CallControl(Protocol):
+    """How calls on a NAS are ended or limited from outside (RFC 5176; Kamailio's JSON-RPC).
+
+    Each method blocks this greenlet up to its own deadline and never raises.
+    """
+
+    @property
+    def extends(self) -> bool:
+        """Can the limit of a running call be moved?"""
+        ...
+
+    def end(self, call: ControlledCall, why: str) -> Ending:
+        """End the call, ringing or answered. why: see `ocs.sessions.events.Cut`."""
+        ...
+
+    def limit(self, call: ControlledCall, total_ms: int, left_ms: int) -> bool:
+        """Let the call last `total_ms` from its answer, which is `left_ms` from now. False: not taken."""
         ...
 
 
