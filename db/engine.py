@@ -65,6 +65,7 @@ def make_engine(
         max_overflow=0,
         pool_timeout=connect_timeout_s,
         pool_pre_ping=True,
+        hide_parameters=True,  # credentials stand in statements about users; errors are logged
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
     )
@@ -77,6 +78,7 @@ def _dumps(value: Any) -> str:
 def _sqlite_engine(url: URL, busy_timeout_ms: int) -> Engine:
     engine = create_engine(
         url,
+        hide_parameters=True,  # as above
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
         # The committer uses its connection from a thread of its own, one statement at a time.

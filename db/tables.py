@@ -68,9 +68,38 @@ accounts = Table(
     Column("spent_day", Integer, nullable=False, default=0),
     Column("spent_ticks", Big, nullable=False, default=0),
     Column("created_at_ms", Big, nullable=False),
+    Column(
+        "changed_at_ms",
+        Big,
+        nullable=False,
+        default=0,
+        server_default="0",
+        comment="when its terms changed last, by the database's clock",
+    ),
     CheckConstraint("held_ticks >= 0", name="held_not_negative"),
     CheckConstraint("open_calls >= 0", name="open_calls_not_negative"),
     Index(None, "parent_id"),
+    Index(None, "changed_at_ms"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    # Who may call, by credentials, and on which account. Removed ones stay a while without credentials, so
+    # that every daemon hears of it by `changed_at_ms`.
+    Column("user_id", Big, primary_key=True, autoincrement=True),
+    Column("username", String(128), nullable=False),
+    Column("realm", String(128), nullable=False, comment="empty: of no realm"),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("ha1", String(32), nullable=False, comment="MD5(username:realm:password), hexadecimal"),
+    Column("ha1_sha256", String(64), comment="the same by SHA-256; NULL: known by its MD5 alone"),
+    Column("password", String(128), comment="in clear; only where CHAP is wanted, which needs it"),
+    Column("status", String(16), nullable=False, default="active", comment="active, blocked, removed"),
+    Column("created_at_ms", Big, nullable=False),
+    Column("changed_at_ms", Big, nullable=False, comment="by the database's clock"),
+    UniqueConstraint("username", "realm"),
+    Index(None, "account_id"),
+    Index(None, "changed_at_ms"),
 )
 
 allowances = Table(
