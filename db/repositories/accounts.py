@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, insert, select, text, update
+from sqlalchemy import Connection, Engine, Row, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from db.engine import reading, writing
+from db.now import now_ms
+from db.repositories.payers import HouseAccounts, house
 from db.tables import accounts, allowances, parties
 from ocs.errors import Conflict, NotFound
 from ocs.ledger.model import AccountKind
-from ocs.services.directory import PayerView
 from ocs.services.manage_accounts import AccountView, AllowanceView, NewAccount
-from ocs.sessions.session import Role
 
 _above = accounts.alias("above")
-_ROLES = {
-    AccountKind.CUSTOMER: Role.CUSTOMER,
-    AccountKind.RESELLER: Role.RESELLER,
-    AccountKind.PARTNER: Role.PARTNER,
-    AccountKind.SUPPLIER: Role.SUPPLIER,
-}
 
 
 class AccountRepository:
-    """Accounts on one engine. Every method raises OutsideError when the database is away."""
+    """Accounts on one engine (`ocs.services.manage_accounts.AccountStore`).
+
+    Every method raises OutsideError when the database is away.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._house: dict[str, int] = {}
-
-    # --- for operators (`ocs.services.manage_accounts.AccountStore`) --------------------------------
+        self._houses = HouseAccounts(engine)
 
     def add(self, new: NewAccount, created_at_ms: int) -> None:
         """Write the account, with a party if it has a name. Conflict: code in use. NotFound: parent."""
@@ -52,6 +46,7 @@ class AccountRepository:
                 "daily_limit_ticks": new.daily_limit_ticks,
                 "timezone": new.timezone,
                 "created_at_ms": created_at_ms,
+                "changed_at_ms": now_ms(),
             }
             try:
                 connection.execute(insert(accounts).values(row))
@@ -96,6 +91,7 @@ class AccountRepository:
             if "name" in changes:
                 _rename(connection, account_id, changes["name"])
             if columns:
+                columns["changed_at_ms"] = now_ms()
                 statement = update(accounts).where(accounts.c.account_id == account_id).values(columns)
                 limit = columns.get("credit_limit_ticks")
                 if limit is not None:
@@ -108,70 +104,7 @@ class AccountRepository:
 
     def house_account(self, kind: AccountKind, currency: str) -> int:
         """account_id of `house:KIND:CURRENCY`, made when it is first asked for."""
-        return self._house_account(f"house:{kind.value}:{currency}", kind, currency)
-
-    def _house_account(self, code: str, kind: AccountKind, currency: str) -> int:
-        known = self._house.get(code)
-        if known is None:
-            with writing(self._engine) as connection:
-                connection.execute(
-                    text(
-                        "INSERT INTO accounts (code, kind, currency, credit_limit_ticks, balance_ticks, "
-                        "held_ticks, status, open_calls, timezone, spent_day, spent_ticks, created_at_ms) "
-                        "VALUES (:code, :kind, :currency, NULL, 0, 0, 'active', 0, 'UTC', 0, 0, 0) "
-                        "ON CONFLICT (code) DO NOTHING"
-                    ),
-                    {"code": code, "kind": kind.value, "currency": currency},
-                )
-                known = self._house[code] = _id_of(connection, code)
-        return known
-
-    # --- for charging (`ocs.services.directory.Directory`) ------------------------------------------
-
-    def payer(self, code: str) -> PayerView | None:
-        """The account behind a code and every reseller above it, with the house accounts they pay into.
-
-        What a reseller's customers pay is the reseller's turnover, not ours: it is gathered in a revenue
-        account of its own, `house:revenue:CURRENCY:ID`. A supplier is paid by `house:cost:CURRENCY`.
-        """
-        chain: builtins.list[Row[Any]] = []
-        with reading(self._engine) as connection:
-            row = connection.execute(select(accounts).where(accounts.c.code == code)).first()
-            while row is not None and row.account_id not in [below.account_id for below in chain]:
-                chain.append(row)
-                above = row.parent_id
-                row = None
-                if above is not None:
-                    row = connection.execute(select(accounts).where(accounts.c.account_id == above)).first()
-        view: PayerView | None = None
-        for row in reversed(chain):
-            view = self._payer_view(row, view)
-        return view
-
-    def _payer_view(self, row: Row[Any], parent: PayerView | None) -> PayerView:
-        kind, currency = AccountKind(row.kind), row.currency
-        role = _ROLES.get(kind)
-        if role is None:
-            raise Conflict(f"account {row.code} is the house's own; calls are not charged to it")
-        if role is Role.SUPPLIER:
-            payer, payee, tax = self.house_account(AccountKind.COST, currency), row.account_id, None
-        else:
-            code = f"house:revenue:{currency}" + (f":{parent.account_id}" if parent else "")
-            payer, payee = row.account_id, self._house_account(code, AccountKind.REVENUE, currency)
-            tax = self.house_account(AccountKind.TAX, currency)
-        return PayerView(
-            account_id=row.account_id,
-            code=row.code,
-            role=role,
-            currency=currency,
-            tariff=row.tariff,
-            payer_id=payer,
-            payee_id=payee,
-            tax_id=tax,
-            max_call_s=row.max_call_s,
-            max_calls_per_s=row.max_calls_per_s,
-            parent=parent,
-        )
+        return self._houses.id_of(house(kind, currency))
 
 
 def _views() -> Select[Any]:

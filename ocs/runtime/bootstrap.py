@@ -30,6 +30,7 @@ from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
 from db.repositories.journal import JournalRepository
 from db.repositories.leases import LeaseRepository
+from db.repositories.payers import PayerRepository
 from db.repositories.records import RecordRepository
 from db.repositories.switches import SwitchRepository
 from db.tariffs import TariffRepository
@@ -242,7 +243,7 @@ def build(
     tariffs, book, calls = TariffRepository(engine), TariffBook(), CallRepository(engine)
     refresh_book(tariffs, book, clock.now_ms(), _versions_of_open_calls(calls))
     committer = _committer(settings, engine, clock, metrics)
-    directory = Directory(AccountRepository(engine).payer, clock)
+    directory = Directory(PayerRepository(engine).payer, clock)
     charging = ChargeCalls(
         Desk(
             ledger=committer,
@@ -365,7 +366,9 @@ def offline(settings: Settings) -> Iterator[Services]:
             take_cdr=_no_daemon,
             ready=lambda: Readiness({"daemon": "offline"}),
             render_metrics=lambda: b"",
-            **_stored(settings, engine, tariffs, book, Directory(repository.payer, clock), clock),
+            **_stored(
+                settings, engine, tariffs, book, Directory(PayerRepository(engine).payer, clock), clock
+            ),
         )
     finally:
         committer.close()

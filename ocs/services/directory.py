@@ -1,4 +1,4 @@
-"""Who is behind an account code? What charging needs to know of payers and suppliers, cached briefly.
+"""Who is behind an account code? What charging needs to know of payers and suppliers, at hand.
 
 Only what rarely changes stands here (tariff, currency, parents, limits on attempts and length). Money, status
 and concurrency are read under lock by the ledger with every command, so a stale entry never lends money.
@@ -6,18 +6,10 @@ and concurrency are read under lock by the ledger with every command, so a stale
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
-from ocs.ports import Clock
+from ocs.services.warm import Warm
 from ocs.sessions.session import Role
-
-CACHE_TTL_MS: Final = 60_000
-"""How long another daemon's change of an account's tariff or limits may stay unseen here."""
-
-CACHE_BOUND: Final = 200_000
-"""Entries kept; past it the cache starts anew (an entry costs one query to make)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +34,9 @@ class PayerView:
         return (self,) if self.parent is None else (self, *self.parent.chain)
 
 
-class Directory:
-    """Account code to `PayerView`, loaded by `load` when missing or older than the TTL."""
-
-    def __init__(self, load: Callable[[str], PayerView | None], clock: Clock) -> None:
-        self._load = load
-        self._clock = clock
-        self._cache: dict[str, tuple[int, PayerView]] = {}
+class Directory(Warm[str, PayerView]):
+    """Account code to `PayerView`. A reseller's change counts for everything below it."""
 
     def find(self, code: str) -> PayerView | None:
         """The account behind a code, or None. Raises OutsideError if the database is away."""
-        now_ms = self._clock.monotonic_ms()
-        known = self._cache.get(code)
-        if known is not None and now_ms - known[0] < CACHE_TTL_MS:
-            return known[1]
-        view = self._load(code)
-        if view is None:
-            self._cache.pop(code, None)
-            return None
-        if len(self._cache) >= CACHE_BOUND:
-            self._cache.clear()
-        self._cache[code] = (now_ms, view)
-        return view
-
-    def forget(self) -> None:
-        """Something about accounts changed: read anew."""
-        self._cache.clear()
+        return self.get(code)

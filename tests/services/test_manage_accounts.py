@@ -13,6 +13,7 @@ from db.committer import Committer
 from db.engine import make_engine
 from db.repositories.accounts import AccountRepository
 from db.repositories.journal import JournalRepository
+from db.repositories.payers import PayerRepository
 from ocs.errors import CallerError, Conflict, NotFound
 from ocs.ledger.model import AccountKind, Posted, Refused, SettlingLeg
 from ocs.refusals import Refusal
@@ -31,6 +32,7 @@ class Office:
         self.clock = ManualClock()
         self.committer = Committer(engine, self.clock)
         self.repository = AccountRepository(engine)
+        self.payers = PayerRepository(engine)
         self.accounts = ManageAccounts(self.repository, self.committer, self.clock)
 
     def top_up(self, code: str, ticks: int, key: str = "k") -> Any:
@@ -206,7 +208,7 @@ def test_included_seconds_are_shown(office: Office) -> None:
 def test_what_was_spent_yesterday_is_not_shown_as_todays(office: Office) -> None:
     view = office.accounts.create(NewAccount("alice", "USD"))
     office.top_up("alice", 1_000)
-    house = office.repository.payer("alice")
+    house = office.payers.payer("alice")
     assert house is not None
     leg = SettlingLeg(0, view.account_id, house.payee_id, house.tax_id, FlatPricer())
     office.committer.submit(replace(settle("c", 10, legs=(leg,)), at_ms=office.clock.now_ms()))
@@ -220,7 +222,7 @@ def test_a_payer_knows_every_reseller_above_and_into_which_house_accounts_they_p
     office.accounts.create(NewAccount("res", "EUR", kind="reseller", parent="top"))
     office.accounts.create(NewAccount("alice", "EUR", parent="res", max_call_s=60))
     office.accounts.create(NewAccount("carrier", "EUR", kind="supplier", credit_limit_ticks=None))
-    payer = office.repository.payer("alice")
+    payer = office.payers.payer("alice")
     assert payer is not None
     assert [view.code for view in payer.chain] == ["alice", "res", "top"]
     assert payer.max_call_s == 60
@@ -232,13 +234,13 @@ def test_a_payer_knows_every_reseller_above_and_into_which_house_accounts_they_p
         ours(AccountKind.TAX, "EUR"),
     )
     assert len({view.payee_id for view in payer.chain}) == 3  # each reseller's turnover is its own
-    carrier = office.repository.payer("carrier")
+    carrier = office.payers.payer("carrier")
     assert carrier is not None
     assert (carrier.payer_id, carrier.payee_id, carrier.tax_id) == (
         ours(AccountKind.COST, "EUR"),
         carrier.account_id,
         None,
     )
-    assert office.repository.payer("nobody") is None
+    assert office.payers.payer("nobody") is None
     with pytest.raises(Conflict, match="house"):
-        office.repository.payer("house:cost:EUR")
+        office.payers.payer("house:cost:EUR")

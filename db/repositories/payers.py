@@ -1,0 +1,210 @@
+"""Who pays whom for a call on this account? One account with all above it, or every account in a few queries.
+
+Payers need accounts of the house to pay into. They are made when first needed, and looked up once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Select, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db.engine import reading, writing
+from db.now import now_ms
+from db.tables import accounts
+from ocs.errors import Conflict
+from ocs.ledger.model import AccountKind
+from ocs.services.directory import PayerView
+from ocs.services.warm import Batch
+from ocs.sessions.session import Role
+
+_ROLES: Final = {
+    AccountKind.CUSTOMER.value: Role.CUSTOMER,
+    AccountKind.RESELLER.value: Role.RESELLER,
+    AccountKind.PARTNER.value: Role.PARTNER,
+    AccountKind.SUPPLIER.value: Role.SUPPLIER,
+}
+_COLUMNS: Final = (
+    accounts.c.account_id,
+    accounts.c.code,
+    accounts.c.kind,
+    accounts.c.currency,
+    accounts.c.parent_id,
+    accounts.c.tariff,
+    accounts.c.max_call_s,
+    accounts.c.max_calls_per_s,
+)
+_CHUNK: Final = 500
+"""Codes looked up in one statement."""
+
+House = tuple[str, str, str]
+"""Code, kind and currency of an account of the house."""
+
+
+def house(kind: AccountKind, currency: str, of: int | None = None) -> House:
+    """`house:KIND:CURRENCY`; `of`: gathered apart for the account with this id."""
+    return f"house:{kind.value}:{currency}" + (f":{of}" if of else ""), kind.value, currency
+
+
+class HouseAccounts:
+    """account_id of each account of the house, made when it is first asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: dict[str, int] = {}
+
+    def id_of(self, wanted: House) -> int:
+        """One of them. Raises OutsideError when the database is away, and writes at most once."""
+        if wanted[0] not in self._known:
+            self.ready({wanted})
+        return self._known[wanted[0]]
+
+    def ready(self, wanted: set[House]) -> None:
+        """Know all of these: those that are stored are read, the others made, by the set."""
+        missing = [each for each in wanted if each[0] not in self._known]
+        if not missing:
+            return
+        with reading(self._engine) as connection:
+            self._look_up(connection, missing)
+        missing = [each for each in missing if each[0] not in self._known]
+        if missing:
+            with writing(self._engine) as connection:
+                self._make(connection, missing)
+                self._look_up(connection, missing)
+
+    def _look_up(self, connection: Connection, wanted: Sequence[House]) -> None:
+        codes = [code for code, _, _ in wanted]
+        for start in range(0, len(codes), _CHUNK):
+            found = select(accounts.c.code, accounts.c.account_id).where(
+                accounts.c.code.in_(codes[start : start + _CHUNK])
+            )
+            self._known.update((row.code, row.account_id) for row in connection.execute(found))
+
+    @staticmethod
+    def _make(connection: Connection, wanted: Sequence[House]) -> None:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        rows = [
+            {"code": code, "kind": kind, "currency": currency, "credit_limit_ticks": None, "created_at_ms": 0}
+            for code, kind, currency in sorted(wanted)  # always in one order: two daemons do not deadlock
+        ]
+        connection.execute(dialect.insert(accounts).on_conflict_do_nothing(index_elements=["code"]), rows)
+
+
+class PayerRepository:
+    """Payers on one engine (`ocs.services.warm.Source`). Every method raises OutsideError when it is away.
+
+    What a reseller's customers pay is the reseller's turnover, not ours: it is gathered in a revenue account
+    of its own, `house:revenue:CURRENCY:ID`. A supplier is paid by `house:cost:CURRENCY`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._houses = HouseAccounts(engine)
+
+    def payer(self, code: str) -> PayerView | None:
+        """The account behind a code and every reseller above it. Conflict: it is the house's own."""
+        with reading(self._engine) as connection:
+            itself = select(accounts.c.account_id).where(accounts.c.code == code)
+            rows = connection.execute(_with_all_above(itself)).all()
+        asked = next((row for row in rows if row.code == code), None)
+        if asked is None:
+            return None
+        if asked.kind not in _ROLES:
+            raise Conflict(f"account {code} is the house's own; calls are not charged to it")
+        return self._views(rows)[code]
+
+    def payers(self) -> Iterable[PayerView]:
+        """Every account that calls can be charged to."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(*_COLUMNS).where(accounts.c.kind.in_(_ROLES))).all()
+        return self._views(rows).values()
+
+    def everything(self, bound: int) -> Batch[str, PayerView]:
+        """Every payer by code, if there are no more than `bound`."""
+        with reading(self._engine) as connection:
+            as_of_ms = connection.scalar(select(now_ms()))
+            count = connection.scalar(select(func.count()).where(accounts.c.kind.in_(_ROLES))) or 0
+        assert as_of_ms is not None
+        if count > bound:
+            return Batch(as_of_ms, {}, complete=False)
+        return Batch(as_of_ms, {view.code: view for view in self.payers()})
+
+    def changed(self, since_ms: int) -> Batch[str, PayerView]:
+        """Payers whose terms changed, those of anyone above them included."""
+        with reading(self._engine) as connection:
+            as_of_ms = connection.scalar(select(now_ms()))
+            rows = connection.execute(_with_all_above(_changed_and_below(since_ms))).all()
+        assert as_of_ms is not None
+        return Batch(as_of_ms, self._views(rows))
+
+    def _views(self, rows: Sequence[Any]) -> dict[str, PayerView]:
+        """Views of rows among which all parents are, by code."""
+        by_id = {row.account_id: row for row in rows if row.kind in _ROLES}
+        self._houses.ready(
+            {
+                each
+                for row in by_id.values()
+                for each in _houses_of(row, row.parent_id if row.parent_id in by_id else None)
+            }
+        )
+        made: dict[int, PayerView] = {}
+        for row in by_id.values():
+            chain: list[int] = []
+            at: int | None = row.account_id
+            while at is not None and at in by_id and at not in made and at not in chain:
+                chain.append(at)
+                at = by_id[at].parent_id
+            view = made.get(at) if at is not None else None
+            for account_id in reversed(chain):
+                view = made[account_id] = self._view(by_id[account_id], view)
+        return {view.code: view for view in made.values()}
+
+    def _view(self, row: Any, parent: PayerView | None) -> PayerView:
+        role = _ROLES[row.kind]
+        payee, *taxes = map(self._houses.id_of, _houses_of(row, parent.account_id if parent else None))
+        payer_id, payee_id = row.account_id, payee
+        if role is Role.SUPPLIER:
+            payer_id, payee_id = payee, row.account_id
+        return PayerView(
+            account_id=row.account_id,
+            code=row.code,
+            role=role,
+            currency=row.currency,
+            tariff=row.tariff,
+            payer_id=payer_id,
+            payee_id=payee_id,
+            tax_id=taxes[0] if taxes else None,
+            max_call_s=row.max_call_s,
+            max_calls_per_s=row.max_calls_per_s,
+            parent=parent,
+        )
+
+
+def _houses_of(row: Any, parent_id: int | None) -> tuple[House, ...]:
+    """Those on the other side of a payer: revenue and tax; of a supplier: cost."""
+    if row.kind == AccountKind.SUPPLIER:
+        return (house(AccountKind.COST, row.currency),)
+    return house(AccountKind.REVENUE, row.currency, parent_id), house(AccountKind.TAX, row.currency)
+
+
+def _changed_and_below(since_ms: int) -> Select[Any]:
+    """Ids of accounts changed since, and of all that stand below one of them."""
+    changed = select(accounts.c.account_id).where(accounts.c.changed_at_ms >= since_ms)
+    below = changed.cte("below", recursive=True)
+    under = accounts.alias("under")
+    below = below.union(select(under.c.account_id).join(below, under.c.parent_id == below.c.account_id))
+    return select(below.c.account_id)
+
+
+def _with_all_above(ids: Select[Any]) -> Select[Any]:
+    """Rows of these accounts and of every account above them. UNION ends a loop that should not be there."""
+    up = ids.cte("up", recursive=True)
+    low = accounts.alias("low")
+    up = up.union(
+        select(low.c.parent_id)
+        .join(up, low.c.account_id == up.c.account_id)
+        .where(low.c.parent_id.is_not(None))
+    )
+    return select(*_COLUMNS).join(up, accounts.c.account_id == up.c.account_id)
