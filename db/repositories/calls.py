@@ -35,11 +35,11 @@ class CallRepository:
         with reading(self._engine) as connection:
             return list(connection.scalars(query))
 
-    def closed_snapshot(self, switch: str, channel: str) -> Mapping[str, Any] | None:
-        """The stored session of the last closed call that was offered on this channel (for late CDRs)."""
+    def last_snapshot(self, switch: str, channel: str) -> Mapping[str, Any] | None:
+        """The stored session of the last call that was offered on this channel, open or closed."""
         query = (
             select(calls.c.snapshot)
-            .where(calls.c.switch == switch, calls.c.channel == channel, calls.c.state == "closed")
+            .where(calls.c.switch == switch, calls.c.channel == channel)
             .order_by(calls.c.offered_at_ms.desc())
             .limit(1)
         )

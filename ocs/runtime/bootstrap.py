@@ -253,7 +253,7 @@ def build(
             observer=metrics,
             normalise=partial(normalise, plan=settings.numbering.plan()),
             new_call_id=partial(_new_call_id, clock),
-            find_closed=calls.closed_snapshot,
+            find_call=calls.last_snapshot,
             policy=settings.charging.policy(),
             payer_rules=tuple(rule.rule() for rule in settings.payer),
             supplier_rules=tuple(rule.rule() for rule in settings.supplier),

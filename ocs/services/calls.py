@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from gevent.event import AsyncResult
+
 from ocs.ports import Timer
 from ocs.rating.model import Pricer
 from ocs.sessions.events import CallEvent, CallFound
@@ -31,6 +33,7 @@ class ActiveCall:
         "running",
         "session",
         "timers",
+        "unsaved",
     )
 
     def __init__(self, session: Session, heard_ms: int) -> None:
@@ -39,8 +42,11 @@ class ActiveCall:
         """Monotonic time of the first event, for the latency of the decision."""
         self.proven_at_ms = session.proven_at_ms
         """When the switch last showed it alive; enters the session with the next event that changes it."""
-        self.mailbox: deque[CallEvent] = deque()
+        self.mailbox: deque[CallEvent | AsyncResult] = deque()
+        """Events, and who waits for those before."""
         self.running = False
+        self.unsaved = False
+        """True while what the last report proved is not durable."""
         self.timers: dict[type, tuple[int, Timer]] = {}
         self.pricers: tuple[Pricer, ...] = ()
         self.priced_at_ms: int | None = None

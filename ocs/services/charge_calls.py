@@ -7,10 +7,12 @@ commit and the switch's answer), while other calls go on. A switch hears "yes" o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import gevent
 import structlog
+from gevent.event import AsyncResult
 
 from ocs.errors import OutsideError
 from ocs.ledger.model import (
@@ -59,6 +61,14 @@ CUT_ATTEMPTS: Final = 5
 """Orders to hang up a refused call that the switch did not take are repeated this often, a second apart."""
 
 
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """Where a call stands after what a door asked. durable: everything that was reported is committed."""
+
+    session: Session
+    durable: bool
+
+
 class ChargeCalls:
     """The use-case. Doors `deliver`; the API and the command line ask `kill` and `topped_up`."""
 
@@ -83,20 +93,35 @@ class ChargeCalls:
 
     def deliver(self, switch: str, channel: str, event: CallEvent) -> None:
         """See `ocs.ports.CallHandler.deliver`."""
-        call = self.calls.find(switch, channel)
+        call = self._named(switch, channel, event)
         if call is None:
-            if isinstance(event, Offered):
-                call = self._enter(switch, channel, event)
-            elif isinstance(event, Ended) and event.source == "cdr":
+            if isinstance(event, Ended) and event.source == "cdr":
                 gevent.spawn(self._late_cdr, switch, channel, event)
-                return
             else:
                 self._log.debug("call_unknown", switch=switch, channel=channel, kind=type(event).__name__)
-                return
+            return
         if isinstance(event, CallFound) and call.knew(event):
             call.proven_at_ms = event.at_ms
             return
         self._post(call, event)
+
+    def ask(self, switch: str, channel: str, *events: CallEvent) -> Handled | None:
+        """Deliver events of one call in order, and wait until the last is handled, to its commit.
+
+        None: no such call is here (or another daemon took it meanwhile). Blocks this greenlet.
+        """
+        call = self._named(switch, channel, events[0])
+        if call is None:
+            return None
+        call.mailbox.extend(events)
+        if call.running:
+            waiting = AsyncResult()
+            call.mailbox.append(waiting)
+            handled: Handled | None = waiting.get()
+            return handled
+        call.running = True
+        self._drain(call)
+        return _handled(call)
 
     def open_channels(self, switch: str) -> dict[str, str]:
         """See `ocs.ports.CallHandler.open_channels`."""
@@ -139,12 +164,31 @@ class ChargeCalls:
         self._switches.pop(switch, None)
         for call in self.calls:
             if call.session.switch == switch:
-                call.mailbox.clear()
-                for _, timer in call.timers.values():
-                    timer.cancel()
-                self.calls.remove(call)
+                self._leave(call)
+
+    def leave(self, call_id: str) -> None:
+        """Another daemon has this call now: forget it, as it is."""
+        call = self.calls.by_id(call_id)
+        if call is not None:
+            self._leave(call)
+
+    def _leave(self, call: ActiveCall) -> None:
+        waiting = [item for item in call.mailbox if isinstance(item, AsyncResult)]
+        call.mailbox.clear()
+        for _, timer in call.timers.values():
+            timer.cancel()
+        self.calls.remove(call)
+        for asker in waiting:
+            asker.set(None)
 
     # --- mailbox -----------------------------------------------------------------------------------
+
+    def _named(self, switch: str, channel: str, event: CallEvent) -> ActiveCall | None:
+        """The call of this channel; an offer begins one, also where the last was let go unheard."""
+        call = self.calls.find(switch, channel)
+        if isinstance(event, Offered) and (call is None or call.session.expired):
+            return self._enter(switch, channel, event)
+        return call
 
     def _enter(self, switch: str, channel: str, event: Offered) -> ActiveCall:
         desk = self.desk
@@ -158,7 +202,9 @@ class ChargeCalls:
                 origin=event.origin,
                 destination=event.destination,
                 offered_at_ms=event.at_ms,
-                longest_ms=desk.policy.longest_call_ms,
+                longest_ms=_shortest(desk.policy.longest_call_ms, event.longest_ms),
+                reach=event.reach,
+                handles=dict(event.handles),
             ),
             desk.clock.monotonic_ms(),
         )
@@ -175,6 +221,9 @@ class ChargeCalls:
         try:
             while call.mailbox:
                 event = call.mailbox.popleft()
+                if isinstance(event, AsyncResult):
+                    event.set(_handled(call))
+                    continue
                 try:
                     self._handle(call, event)
                 except Exception:
@@ -237,7 +286,7 @@ class ChargeCalls:
                 case Tell(command):
                     self._tell(call, command)
                 case Store():
-                    self._store(call.session)
+                    self._store(call)
                 case AskHold():
                     outcome = self._ask_hold(call, step)
                 case AskSettle():
@@ -261,6 +310,7 @@ class ChargeCalls:
             if leg.holds
         )
         outcome = self._submit(
+            call,
             Hold(
                 key=f"{session.call_id}:hold:{session.asks}",
                 call_id=session.call_id,
@@ -271,7 +321,7 @@ class ChargeCalls:
                 shrink=step.shrink,
                 opens=session.state is State.ASKING,
                 writes=rows,
-            )
+            ),
         )
         if session.state in (State.TALKING, State.DRAINING):
             self.desk.observer.extended(_name(outcome))
@@ -287,6 +337,7 @@ class ChargeCalls:
             return Writes(call=call_row(closed, now.at_ms), records=call_records(closed, outcome))
 
         outcome = self._submit(
+            call,
             Settle(
                 key=f"{session.call_id}:settle:{session.asks}",
                 call_id=session.call_id,
@@ -298,33 +349,35 @@ class ChargeCalls:
                 at_ms=now.at_ms,
                 correct=step.correct,
                 writes=rows,
-            )
+            ),
         )
         if isinstance(outcome, Settled):
             self._summarise(session, outcome)
         return outcome
 
-    def _submit(self, command: Hold | Settle) -> CallEvent:
+    def _submit(self, call: ActiveCall, command: Hold | Settle) -> CallEvent:
         try:
             outcome: Outcome = self.desk.ledger.submit(command)
         except OutsideError as fault:
             self._log.error("ledger_unavailable", key=command.key, error=fault.message)
             return LedgerUnavailable()
+        call.unsaved = False
         assert isinstance(outcome, Granted | Refused | Settled)
         return outcome
 
-    def _store(self, session: Session) -> None:
-        now_ms = self.desk.clock.now_ms()
-        self._save(
-            f"{session.call_id}:save:{now_ms}", session.call_id, Writes(call=call_row(session, now_ms))
-        )
+    def _store(self, call: ActiveCall) -> None:
+        session, now_ms = call.session, self.desk.clock.now_ms()
+        rows = Writes(call=call_row(session, now_ms))
+        call.unsaved = not self._save(f"{session.call_id}:save:{now_ms}", session.call_id, rows)
 
-    def _save(self, key: str, call_id: str, rows: Writes) -> None:
+    def _save(self, key: str, call_id: str, rows: Writes) -> bool:
         try:
             self.desk.ledger.submit(Save(key=key, call_id=call_id, rows=rows))
         except OutsideError as fault:
             # Rows without money: the next commit of the call carries the same news.
             self._log.error("save_failed", key=key, error=fault.message)
+            return False
+        return True
 
     # --- the switch --------------------------------------------------------------------------------
 
@@ -343,9 +396,12 @@ class ChargeCalls:
                 observer.cut(why, None if late is None else late / 1000)
             case Warn() if took:
                 observer.warned()
-            case Limit() if took:
+            case Limit(until_ms=until_ms) if took:
                 # The switch found the channel: no better proof of life. (That we ask for more is none.)
-                call.proven_at_ms = self.desk.clock.now_ms()
+                now_ms = call.proven_at_ms = self.desk.clock.now_ms()
+                call.session = but(session, told_ms=until_ms - (session.answered_at_ms or until_ms))
+                if session.state is State.IN_DOUBT:
+                    self._post(call, CallFound(now_ms, session.answered_at_ms))
             case Limit():
                 self._post(call, SwitchLost(self.desk.clock.now_ms()))
         if not took:
@@ -380,7 +436,7 @@ class ChargeCalls:
     def _close(self, call: ActiveCall) -> None:
         session = call.session
         self.calls.closed(call)
-        if session.refusal is not None:
+        if session.refusal is not None and not session.duration_ms:
             self._log.info(
                 "call_refused",
                 call=session.call_id,
@@ -429,7 +485,7 @@ class ChargeCalls:
     def _late_cdr(self, switch: str, channel: str, event: Ended) -> None:
         """A CDR of a call that is not in memory: it may correct one that was settled by estimate."""
         try:
-            snapshot = self.desk.find_closed(switch, channel)
+            snapshot = self.desk.find_call(switch, channel)
         except OutsideError as fault:
             self._log.error("late_cdr_failed", switch=switch, channel=channel, error=fault.message)
             later_ms = self.desk.clock.now_ms() + self.desk.policy.cdr_wait_ms
@@ -446,6 +502,16 @@ class ChargeCalls:
         call = self.calls.by_id(session.call_id)
         if call is not None:
             self._post(call, event)
+
+
+def _handled(call: ActiveCall) -> Handled:
+    session = call.session
+    committed = session.retry_at_ms is None and session.state is not State.SETTLING
+    return Handled(session, committed and not call.unsaved)
+
+
+def _shortest(one_ms: int, other_ms: int | None) -> int:
+    return one_ms if other_ms is None else min(one_ms, other_ms)
 
 
 def _name(outcome: CallEvent) -> str:

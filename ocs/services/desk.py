@@ -83,9 +83,11 @@ class Desk:
     normalise: Callable[[str], str | None]
     """A number as dialled to E.164 digits; None if it is none."""
     new_call_id: Callable[[], str]
-    find_closed: Callable[[str, str], Mapping[str, Any] | None]
-    """(switch, channel) to the stored snapshot of a call that is closed, for late CDRs."""
+    find_call: Callable[[str, str], Mapping[str, Any] | None]
+    """(switch, channel) to the stored snapshot of the last call offered there (OutsideError)."""
     policy: Policy
     payer_rules: Sequence[Rule]
     supplier_rules: Sequence[Rule] = ()
     max_open_calls: int = 20_000
+    alone: bool = True
+    """No other daemon charges calls on this database: an open call that is not in memory does not exist."""

@@ -48,7 +48,7 @@ class LegPricing:
         call.session = but(
             call.session,
             destination=destination or event.destination,
-            longest_ms=min([desk.policy.longest_call_ms, *longest]),
+            longest_ms=min([call.session.longest_ms, *longest]),
         )
         bound = bind_legs(desk.tariffs, payer, supplier, call.session.destination, event.origin, event.at_ms)
         call.session = but(call.session, legs=bound.legs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from ocs.ledger.model import Granted, Refused, Settled
 from ocs.refusals import Refusal
@@ -32,6 +33,22 @@ class EndedBy(StrEnum):
     UNKNOWN = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What can be done to a call from here, once its switch has been told yes. Default: everything."""
+
+    movable: bool = True
+    """Its limit can be moved while it talks. If not, the first grant is all: it is held in full at once."""
+    warnable: bool = True
+    """The caller can be told that the credit ends."""
+    grace_ms: int | None = None
+    """None: the switch will say, or can be asked, that the call is over. Else a call whose end nobody reports
+    is taken to be over this long after the end of what the switch was told."""
+
+
+EVERYTHING: Final = Reach()
+
+
 # --- from a door --------------------------------------------------------------------------------
 
 
@@ -48,6 +65,11 @@ class Offered:
     origin: str
     destination: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+    longest_ms: int | None = None
+    """A bound of the door's own on the length of the call."""
+    reach: Reach = EVERYTHING
+    handles: Mapping[str, str] = field(default_factory=dict)
+    """What the switch calls it, besides the channel (see `ocs.ports.ControlledCall`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +84,16 @@ class Answered:
     """The call is answered; `at_ms` is the switch's own answer time."""
 
     at_ms: int
+    handles: Mapping[str, str] = field(default_factory=dict)
+    """More names of the call, known since the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The switch reports that the call is up and how long it has talked (RADIUS Interim-Update)."""
+
+    at_ms: int
+    talk_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +101,8 @@ class Ended:
     """The call is over. duration_ms: talk time by the switch (FreeSWITCH billmsec), None if it does not say.
 
     `answered_at_ms` repeats the switch's answer time, so that a lost Answered costs nothing.
-    exact=False: the duration is our estimate. source: "event", "cdr", "resync".
+    source: "event"; "cdr": the switch's record of one leg; "resync": our last proof; "cut": our clock, when
+    the switch showed that our order had ended the call. Both last are estimates: the switch's word corrects.
     """
 
     at_ms: int
@@ -167,7 +200,7 @@ class KillRequested:
 
 
 CallEvent = (
-    Offered | Ringing | Answered | Ended | Moved | SwitchLost | CallFound | CallGone
+    Offered | Ringing | Answered | Alive | Ended | Moved | SwitchLost | CallFound | CallGone
     | Granted | Refused | Settled | LedgerUnavailable
     | SliceDue | WarnDue | CutDue | StaleDue | ToppedUp | KillRequested
 )  # fmt: skip

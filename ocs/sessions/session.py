@@ -7,12 +7,12 @@ Times are UTC milliseconds, durations milliseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from ocs.refusals import Refusal
-from ocs.sessions.events import Ended, EndedBy, Mode
+from ocs.sessions.events import EVERYTHING, Ended, EndedBy, Mode, Reach
 
 __all__ = ["Leg", "Now", "Policy", "Role", "Session", "State", "but", "from_row", "to_row"]
 
@@ -101,6 +101,8 @@ class Session:
     destination: str
     offered_at_ms: int
     longest_ms: int
+    reach: Reach = EVERYTHING
+    handles: Mapping[str, str] = field(default_factory=dict)
     legs: tuple[Leg, ...] = ()
     state: State = State.NEW
     ringing_at_ms: int | None = None
@@ -108,6 +110,8 @@ class Session:
     our_answered_at_ms: int | None = None
     ended_at_ms: int | None = None
     granted_ms: int = 0
+    told_ms: int = 0
+    """The part of it that the switch knows of: it will end the call there by itself."""
     final: bool = False
     holds_taken: int = 0
     asks: int = 0
@@ -137,6 +141,11 @@ class Session:
         if self.answered_at_ms is None:
             return None
         return self.answered_at_ms + min(self.granted_ms, self.longest_ms)
+
+    @property
+    def expired(self) -> bool:
+        """True if it was let go because neither answer nor end was ever reported."""
+        return "no_start" in self.marks
 
     @property
     def moved(self) -> bool:
@@ -172,6 +181,8 @@ def to_row(session: Session) -> dict[str, Any]:
     """The session as plain JSON values."""
     row: dict[str, Any] = {name: getattr(session, name) for name in _FIELDS}
     row["legs"] = [{name: getattr(leg, name) for name in _LEG_FIELDS} for leg in session.legs]
+    row["reach"] = asdict(session.reach)
+    row["handles"] = dict(session.handles)
     row["marks"] = list(session.marks)
     row["cdr"] = asdict(session.cdr) if session.cdr else None
     return row
@@ -181,6 +192,7 @@ def from_row(row: Mapping[str, Any]) -> Session:
     """The inverse of `to_row`."""
     values = dict(row)
     values["legs"] = tuple(Leg(**{**leg, "role": Role(leg["role"])}) for leg in row["legs"])
+    values["reach"] = Reach(**row.get("reach", {}))
     values["marks"] = tuple(row["marks"])
     if row["cdr"]:
         values["cdr"] = Ended(**{**row["cdr"], "ended_by": EndedBy(row["cdr"]["ended_by"])})

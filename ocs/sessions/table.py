@@ -16,6 +16,7 @@ from typing import Any
 from ocs.ledger.model import Granted, Refused, Settled
 from ocs.refusals import Refusal
 from ocs.sessions.events import (
+    Alive,
     Allow,
     Answered,
     CallEvent,
@@ -95,7 +96,7 @@ def react(session: Session, event: CallEvent, now: Now) -> Reaction:
 @row(NEW, Offered, "asking")
 def offered(s: Session, event: Offered, now: Now) -> Reaction:
     """Price all legs, open holds for the first slice."""
-    total = min(now.policy.first_slice_ms, s.longest_ms)
+    total = min(now.policy.first_slice_ms, s.longest_ms) if s.reach.movable else s.longest_ms
     asking = but(s, state=ASKING, asks=s.asks + 1, proven_at_ms=event.at_ms)
     return Reaction(asking, (AskHold(total, min(now.policy.floor_ms, total), event.at_ms),))
 
@@ -110,7 +111,13 @@ def refused_before_asking(s: Session, event: Refused, now: Now) -> Reaction:
 def first_slice_granted(s: Session, event: Granted, now: Now) -> Reaction:
     """Held: let the call go on for what it bought."""
     held = but(
-        s, state=RINGING, granted_ms=event.granted_ms, final=event.final, holds_taken=s.holds_taken + 1
+        s,
+        state=RINGING,
+        granted_ms=event.granted_ms,
+        told_ms=event.granted_ms,
+        longest_ms=s.longest_ms if s.reach.movable else event.granted_ms,
+        final=event.final,
+        holds_taken=s.holds_taken + 1,
     )
     if s.mode is Mode.WATCH:
         return Reaction(held)
@@ -168,7 +175,8 @@ def ringing(s: Session, event: Ringing, now: Now) -> Reaction:
 @row(RINGING, Answered)
 def answered(s: Session, event: Answered, now: Now) -> Reaction:
     """Start the meter at the switch's answer time; hold again at the price in force then."""
-    return _confirm(but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms)), event.at_ms, now)
+    known = but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), handles={**s.handles, **event.handles})
+    return _confirm(known, event.at_ms, now)
 
 
 def _confirm(s: Session, answered_at_ms: int, now: Now) -> Reaction:
@@ -267,6 +275,8 @@ def _paid_end_is_here(s: Session, now: Now) -> bool:
 
 def _limit(s: Session) -> tuple[Step, ...]:
     assert s.paid_until_ms is not None
+    if not s.reach.movable:
+        return ()
     return (Tell(Limit(s.live_channel, s.paid_until_ms)),)
 
 
@@ -343,10 +353,36 @@ def heard_again(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
     return Reaction(but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0))
 
 
-@row(RINGING, StaleDue)
+@row(RINGING, StaleDue, "ringing settling")
 def rang_too_long(s: Session, event: StaleDue, now: Now) -> Reaction:
-    """Neither answer nor end in time: hang up, and let the listing say whether it is gone."""
+    """Neither answer nor end in time: hang up, and let the listing say; where there is none, let go."""
+    if s.reach.grace_ms is not None:
+        expired = but(s, marks=_marked(s, "no_start"))
+        return _settle(expired, Ended(now.at_ms, 0, "NO_START", EndedBy.UNKNOWN, source="resync"), now)
     return _cut(but(s, marks=_marked(s, "ring_timeout")), "ring_timeout", now)
+
+
+@row(UP, StaleDue, "settling")
+def end_not_reported(s: Session, event: StaleDue, now: Now) -> Reaction:
+    """Past what the switch was told, plus the grace, and no word: it ended there; a late Stop corrects it."""
+    assert s.answered_at_ms is not None
+    last = max(s.answered_at_ms + min(s.told_ms, s.longest_ms), s.proven_at_ms)
+    over = Ended(last, last - s.answered_at_ms, "NO_STOP", EndedBy.UNKNOWN, source="resync")
+    return _settle(but(s, marks=_marked(s, "no_stop")), over, now)
+
+
+@row(UP, Alive)
+def reported_alive(s: Session, event: Alive, now: Now) -> Reaction:
+    """Proof of life, made durable: what it proves is charged even if nothing more is heard."""
+    return Reaction(
+        but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0, gone_at_ms=None), (Store(),)
+    )
+
+
+@row(RINGING, Alive)
+def alive_before_answer(s: Session, event: Alive, now: Now) -> Reaction:
+    """The report of the answer was lost: start the meter as long ago as the switch says."""
+    return answered(s, Answered(event.at_ms - (event.talk_ms or 0)), now)
 
 
 # --- ended ----------------------------------------------------------------------------------------
@@ -367,8 +403,10 @@ def _settle(s: Session, event: Ended, now: Now) -> Reaction:
     our_answered = s.our_answered_at_ms if s.our_answered_at_ms is not None else answered_at
     ours = 0 if our_answered is None or duration == 0 else max(0, now.at_ms - our_answered)
     marks = s.marks
+    if event.source in ("resync", "cut"):
+        marks = _marked(s, "estimated")
     if event.source != "event":
-        marks = _marked(s, f"from_{event.source}")
+        marks = _marked(but(s, marks=marks), f"from_{event.source}")
     elif duration and abs(ours - duration) > now.policy.clock_tolerance_ms:
         marks = _marked(s, "clock_differs")
     over = but(
@@ -445,17 +483,31 @@ def _correcting(s: Session) -> bool:
 
 @row((SETTLING, CLOSED), Ended, "settling closed")
 def ended_again(s: Session, event: Ended, now: Now) -> Reaction:
-    """A repeat changes nothing; the switch's own CDR corrects a call that was settled by estimate."""
-    if not s.estimated or event.source == "resync":
+    """A repeat changes nothing; the switch's own word corrects what was settled by estimate, or refused."""
+    if s.refusal is not None:
+        return _talked_anyway(s, event, now)
+    if not s.estimated or event.source in ("resync", "cut"):
         return Reaction(s)
     if s.state is SETTLING:
         return Reaction(but(s, cdr=event))
+    if _talk_time(s, event)[1] == s.duration_ms:
+        return Reaction(but(s, marks=_unestimated(s)), (Store(),))
     return _correct(s, event, now)
+
+
+def _talked_anyway(s: Session, event: Ended, now: Now) -> Reaction:
+    """The switch let a call go on that we had refused: it is charged, if need be as a shortfall."""
+    if not event.duration_ms or not s.legs or s.duration_ms:
+        return Reaction(s)
+    return _settle(but(s, marks=_marked(s, "talked_though_refused")), event, now)
+
+
+def _unestimated(s: Session) -> tuple[str, ...]:
+    return tuple(mark for mark in s.marks if mark != "estimated")
 
 
 def _correct(s: Session, event: Ended, now: Now) -> Reaction:
     answered_at, duration = _talk_time(s, event)
-    marks = tuple(mark for mark in s.marks if mark != "estimated")
     better = but(
         s,
         state=SETTLING,
@@ -464,7 +516,7 @@ def _correct(s: Session, event: Ended, now: Now) -> Reaction:
         duration_ms=duration,
         cause=event.cause,
         ended_by=_ended_by(s, event),
-        marks=(*marks, "corrected"),
+        marks=(*_unestimated(s), "corrected"),
         asks=s.asks + 1,
         retry_at_ms=now.at_ms,  # should this life end before the correction is made
     )
@@ -535,6 +587,8 @@ def never_heard_of_again(s: Session, event: StaleDue, now: Now) -> Reaction:
     """No CDR came: settle to the last proven second, marked so that a late CDR may correct it."""
     if s.cdr is not None:
         return _settle(s, s.cdr, now)
+    if s.reach.grace_ms is not None and s.gone_at_ms is None:
+        return (rang_too_long if s.answered_at_ms is None else end_not_reported)(s, event, now)
     proven = max(s.answered_at_ms or 0, s.proven_at_ms)
     last = Ended(
         at_ms=proven,
@@ -543,7 +597,16 @@ def never_heard_of_again(s: Session, event: StaleDue, now: Now) -> Reaction:
         ended_by=EndedBy.SWITCH,
         source="resync",
     )
-    return _settle(but(s, marks=_marked(s, "estimated")), last, now)
+    return _settle(s, last, now)
+
+
+@row(IN_DOUBT, Alive, "ringing talking draining")
+def reported_alive_in_doubt(s: Session, event: Alive, now: Now) -> Reaction:
+    """Found, by its own report."""
+    since = event.at_ms - event.talk_ms if event.talk_ms is not None else s.answered_at_ms
+    back = found(s, CallFound(event.at_ms, since if since is not None else event.at_ms), now)
+    asks = any(isinstance(step, AskHold) for step in back.steps)
+    return back if asks else Reaction(back.session, (Store(), *back.steps))
 
 
 @row(IN_DOUBT, Answered, "ringing talking draining")
@@ -561,6 +624,11 @@ def moved_in_doubt(s: Session, event: Moved, now: Now) -> Reaction:
 
 
 @row(IN_DOUBT, SliceDue)
+def tell_again(s: Session, event: SliceDue, now: Now) -> Reaction:
+    """A limit that the switch did not take is told again; else its own timer stands."""
+    return Reaction(s, _limit(s) if s.reach.grace_ms is not None and s.told_ms < s.granted_ms else ())
+
+
 @row(IN_DOUBT, WarnDue)
 @row(IN_DOUBT, CutDue)
 @row(IN_DOUBT, ToppedUp)
@@ -592,6 +660,13 @@ def over(s: Session, event: CallEvent, now: Now) -> Reaction:
 def alive_after_all(s: Session, event: CallFound, now: Now) -> Reaction:
     """A closed call that a switch still shows must not talk for free: hang it up."""
     return Reaction(s, (Tell(Cut(s.live_channel, "closed")),))
+
+
+@row((SETTLING, CLOSED), Alive)
+def report_after_the_end(s: Session, event: Alive, now: Now) -> Reaction:
+    """Late news of a call that ended as it should; one that we let go, or refused, must not talk for free."""
+    free = s.estimated or s.refusal is not None
+    return Reaction(s, (Tell(Cut(s.live_channel, "closed")),) if free else ())
 
 
 @row((ASKING, *OPEN, SETTLING, CLOSED), Offered)

@@ -32,8 +32,10 @@ def timers(s: Session, now: Now) -> dict[type, int]:
             ask_at = _next_ask(s, paid_until, now)
             if ask_at is not None:
                 due[SliceDue] = ask_at
-        if s.state is State.DRAINING and not s.warned and not s.cut_why:
+        if s.state is State.DRAINING and s.reach.warnable and not s.warned and not s.cut_why:
             due[WarnDue] = max(now.at_ms, paid_until - policy.warn_before_ms)
+        if s.reach.grace_ms is not None:
+            due[StaleDue] = _given_up(s, s.reach.grace_ms)
     elif s.state is State.SETTLING and s.retry_at_ms is not None:
         due[SliceDue] = s.retry_at_ms
     elif s.state is State.IN_DOUBT:
@@ -41,9 +43,19 @@ def timers(s: Session, now: Now) -> dict[type, int]:
             due[StaleDue] = s.gone_at_ms + policy.cdr_wait_ms
         elif s.cdr is not None:
             due[StaleDue] = s.cdr.at_ms + policy.cdr_wait_ms
+        elif s.reach.grace_ms is not None:
+            due[StaleDue] = _given_up(s, s.reach.grace_ms)
+            if s.answered_at_ms is not None and s.told_ms < s.granted_ms:
+                due[SliceDue] = now.at_ms + policy.retry_ms
         else:
             due[StaleDue] = s.proven_at_ms + policy.stale_ms
     return due
+
+
+def _given_up(s: Session, grace_ms: int) -> int:
+    """When a call whose end nobody reports is taken to be over."""
+    since = s.offered_at_ms if s.answered_at_ms is None else s.answered_at_ms
+    return max(since + s.told_ms, s.proven_at_ms) + grace_ms
 
 
 def _cut_pause(s: Session, policy: Policy) -> int:

@@ -34,7 +34,7 @@ def finish(committer: Committer, name: str, seconds: int) -> None:
     committer.submit(replace(settle(name, seconds), writes=settled_rows(name)))
 
 
-def test_open_calls_are_found_by_switch_and_closed_ones_by_channel(
+def test_open_calls_are_found_by_switch_and_the_last_one_by_channel(
     committer: Committer, engine: Engine
 ) -> None:
     for name in ("a", "b"):
@@ -44,8 +44,9 @@ def test_open_calls_are_found_by_switch_and_closed_ones_by_channel(
     calls = CallRepository(engine)
     assert [snapshot["call_id"] for snapshot in calls.open_snapshots("fs1")] == ["b"]
     assert calls.open_switches() == ["fs1", "fs2"]
-    assert calls.closed_snapshot("fs1", "channel-a") == {"call_id": "a", "name": "Zoë"}
-    assert calls.closed_snapshot("fs1", "channel-b") is None
+    assert calls.last_snapshot("fs1", "channel-a") == {"call_id": "a", "name": "Zoë"}
+    assert calls.last_snapshot("fs1", "channel-b") == {"call_id": "b", "name": "Zoë"}
+    assert calls.last_snapshot("fs1", "channel-c") is None
 
 
 def test_one_call_is_shown_with_its_holds_and_every_charge(committer: Committer, engine: Engine) -> None:

@@ -110,7 +110,7 @@ class TestDesk:
                 observer=self.seen,
                 normalise=lambda number: number if number.isdigit() else None,
                 new_call_id=lambda: f"call-{start}-{next(ids)}",
-                find_closed=self._find_closed,
+                find_call=self._find_call,
                 policy=self.policy,
                 payer_rules=(Rule("variable:account"),),
             )
@@ -159,10 +159,10 @@ class TestDesk:
             None, row.max_call_s, row.max_calls_per_s, parent,
         )  # fmt: skip
 
-    def _find_closed(self, switch: str, channel: str) -> Any:
+    def _find_call(self, switch: str, channel: str) -> Any:
         with self.engine.begin() as db:
             query = select(tables.calls.c.snapshot).where(
-                tables.calls.c.channel == channel, tables.calls.c.state == "closed"
+                tables.calls.c.channel == channel
             )
             return db.execute(query).scalar_one_or_none()
 

@@ -44,11 +44,11 @@ class MemoryLedger:
             if row["switch"] == switch and row["state"] != "closed":
                 yield orjson.loads(orjson.dumps(row["snapshot"]))
 
-    def closed_snapshot(self, switch: str, channel: str) -> Mapping[str, Any] | None:
-        """The newest closed session of a channel, or None."""
+    def last_snapshot(self, switch: str, channel: str) -> Mapping[str, Any] | None:
+        """The newest session of a channel, or None."""
         found = [
             row
             for row in self.batch.call_rows.values()
-            if (row["switch"], row["channel"], row["state"]) == (switch, channel, "closed")
+            if (row["switch"], row["channel"]) == (switch, channel)
         ]
         return orjson.loads(orjson.dumps(found[-1]["snapshot"])) if found else None

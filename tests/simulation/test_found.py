@@ -93,7 +93,7 @@ def test_a_late_cdr_waits_for_a_database_that_is_away(desk: TestDesk) -> None:
     def away(switch: str, channel: str) -> None:
         raise Unavailable("away")
 
-    desk.charging.move_to(replace(here, find_closed=away))
+    desk.charging.move_to(replace(here, find_call=away))
     desk.tell("a", cdr(desk, 9_000))
     desk.charging.move_to(here)
     desk.wait(31)

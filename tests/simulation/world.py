@@ -188,7 +188,7 @@ class World:
             observer=life,
             normalise=lambda number: number,
             new_call_id=lambda: f"call{life.number}-{next(ids)}",
-            find_closed=self._find_closed,
+            find_call=self._find_call,
             policy=self.schedule.policy,
             payer_rules=(Rule("variable:account"),),
         )
@@ -208,10 +208,10 @@ class World:
             parent=self._view(plan.parent) if plan.parent else None,
         )
 
-    def _find_closed(self, switch: str, channel: str) -> Any:
+    def _find_call(self, switch: str, channel: str) -> Any:
         if self.ledger_away:
             raise Unavailable("away")
-        return self.books.closed_snapshot(switch, channel)
+        return self.books.last_snapshot(switch, channel)
 
     def submit(self, command: Command, life: Life) -> Outcome:
         """A commit, and what may go wrong with it."""
