@@ -154,10 +154,12 @@ class ChargeCalls:
         return not any(call.running for call in self.calls)
 
     def resume(self, session: Session) -> None:
-        """Take in an open call that another life of this daemon left behind."""
+        """Take in a call that another life of this daemon, or another daemon, left behind."""
         call = ActiveCall(session, self.desk.clock.monotonic_ms())
         self.calls.add(call)
         self._arm(call)
+        if session.state is State.CLOSED:
+            self._linger(call)
 
     def let_go(self, switch: str) -> None:
         """Another daemon has this switch: forget it and its calls, as they are. Nothing is told or closed."""
@@ -496,9 +498,7 @@ class ChargeCalls:
             return
         session = from_row(snapshot)
         if self.calls.by_id(session.call_id) is None and session.estimated:
-            again = ActiveCall(session, self.desk.clock.monotonic_ms())
-            self.calls.add(again)
-            self._linger(again)
+            self.resume(session)
         call = self.calls.by_id(session.call_id)
         if call is not None:
             self._post(call, event)
