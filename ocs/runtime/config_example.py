@@ -48,6 +48,20 @@ host = "127.0.0.1"
 port = 8021
 password = "ClueCon"  # better: password_file = "/run/secrets/event_socket"
 """,
+    "nas": """\
+# [[nas]]
+# name = "kam1"
+# kind = "kamailio"
+#
+# [nas.radius]
+# addresses = ["192.0.2.30"]
+# secret_file = "/run/secrets/radius_kam1"
+# legacy = true  # Kamailio sends no Message-Authenticator
+#
+# [nas.kamailio]
+# jsonrpc_url = "http://192.0.2.30:5066/RPC"
+#
+""",
 }
 """Sections that are lists: a working example each, before the documentation of their keys."""
 

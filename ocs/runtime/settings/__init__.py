@@ -8,15 +8,16 @@ models are frozen: a reload makes a new one.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ocs.runtime.settings.base import Section
 from ocs.runtime.settings.charging import ChargingSettings, NumberingSettings, PayerRule, SupplierRule
 from ocs.runtime.settings.daemon import DaemonSettings, DatabaseSettings, LoggingSettings, RedisSettings
 from ocs.runtime.settings.freeswitch import FreeSwitchSettings
+from ocs.runtime.settings.nas import NasSettings, RadiusSettings
 
 __all__ = ["ENV_PREFIX", "Section", "Settings"]
 
@@ -45,12 +46,16 @@ class Settings(BaseSettings):
     """Who carries: rules in order; none that fits means no supplier leg."""
     freeswitch: tuple[FreeSwitchSettings, ...] = ()
     """The FreeSWITCH servers we are attached to."""
+    radius: RadiusSettings = RadiusSettings()
+    nas: tuple[NasSettings, ...] = ()
+    """The NAS that ask before a call and report on it: Kamailio, gateways, anything that speaks RADIUS."""
     logging: LoggingSettings = LoggingSettings()
 
-    @field_validator("freeswitch")
+    @field_validator("freeswitch", "nas")
     @classmethod
-    def _names_differ(cls, switches: tuple[FreeSwitchSettings, ...]) -> tuple[FreeSwitchSettings, ...]:
-        names = [switch.name for switch in switches]
+    def _names_differ(cls, switches: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        others = () if info.field_name == "freeswitch" else info.data.get("freeswitch", ())
+        names = [switch.name for switch in (*others, *switches)]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two switches are named {name!r}")
