@@ -4,10 +4,10 @@ Each field lists attribute names, tried in order; settings may replace any list 
 say, because a kind of client is odd in a way of its own, is a field with a name and its reason here:
 
     start_is_answer   mod_radius_cdr sends Start when it routes the call, Cisco when a leg is set up: there a
-                      Start that states no time of answer is none. Kamailio's comes with the 200 of the
-    INVITE. counted_legs      Cisco and FreeSWITCH report each leg of a call. Cisco's share the h323-conf-id,
-                      which names the call, and either may count; FreeSWITCH's outbound leg would be a second
-    call. hexadecimal       h323-disconnect-cause is Q.850 in hexadecimal digits.
+                      Start that states no time of answer is none. Kamailio's comes with the 200 to INVITE.
+    counted_legs      Cisco and FreeSWITCH report each leg of a call. Cisco's share the h323-conf-id, which
+                      names the call, and either may count; FreeSWITCH's outbound leg would be a second call.
+    hexadecimal       h323-disconnect-cause is Q.850 in hexadecimal digits.
     phantom_ids       Kamailio accounts a request of its own making where there is none to account.
 """
 
@@ -95,8 +95,8 @@ KINDS: Final[Mapping[str, AttributeMap]] = {
         ),
     ),
     "freeswitch": AttributeMap(
-        # mod_xml_radius asks with h323-conf-id, mod_radius_cdr accounts with Acct-Session-Id: both are the
-        uuid. session_id=("Acct-Session-Id", "h323-conf-id"),
+        # mod_xml_radius asks with h323-conf-id, mod_radius_cdr accounts with Acct-Session-Id: both the uuid.
+        session_id=("Acct-Session-Id", "h323-conf-id"),
         origin=("Freeswitch-Src", "Calling-Station-Id"),
         destination=("Freeswitch-Dst", "Called-Station-Id"),
         talk_us=("Freeswitch-Billusec",),
