@@ -6,14 +6,13 @@ not read, calls are charged by time.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
-from urllib.parse import unquote
 
+from ocs.services.sip_names import folded, number, user_part
 from radius.attribute_maps import KINDS, AttributeMap, Attributes, merged, unknown_names
 from radius.moments import Moment, elapsed_ms, moment
 from radius.packets import Code, Request
@@ -34,8 +33,6 @@ __all__ = [
 
 OURS: Final = "ocs:"
 """What our Class begins with; the call id follows."""
-_LONGEST_ID: Final = 128
-_LONGEST_NUMBER: Final = 128
 _LONGEST_CAUSE: Final = 64
 _SURE_MS: Final = 7 * 86_400_000
 """An Acct-Delay-Time above a week is a clock, not a delay."""
@@ -177,46 +174,6 @@ class Readable(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._texts)
-
-
-def folded(session_id: str) -> str:
-    """An id of at most 128 characters: its beginning and a digest of the whole, if it is longer."""
-    if len(session_id) <= _LONGEST_ID:
-        return session_id
-    digest = hashlib.sha1(session_id.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
-    return f"{session_id[: _LONGEST_ID - 1 - len(digest)]}:{digest}"
-
-
-def user_part(text: str) -> str:
-    """The user part of a SIP or tel URI, also inside of a name-addr; other text as it is. 128 characters at
-    most.
-
-    "sip:+1555@x;user=phone" and '"Bob" <tel:+1-555;phone-context=x>' are "+1555" (RFC 3261 19.1, RFC 3966 3).
-    """
-    uri = text
-    if uri.endswith(">") or "<" in uri:
-        uri = uri[uri.find("<") + 1 :].partition(">")[0]
-    scheme, colon, rest = uri.partition(":")
-    kind = scheme.strip().lower()
-    if not colon or kind not in ("sip", "sips", "tel"):
-        return text[:_LONGEST_NUMBER]
-    user = rest.partition("@")[0].partition(";")[0].partition("?")[0]
-    if kind == "tel":
-        user = user.translate(_VISUAL)
-    elif "@" in rest:
-        user = unquote(user.partition(":")[0], errors="replace")
-    else:
-        user = ""
-    return user[:_LONGEST_NUMBER]
-
-
-_VISUAL: Final = str.maketrans("", "", "-.()")
-
-
-def number(text: str) -> str:
-    """As `user_part`; and what stands before the "@" of "442079460123@192.0.2.1"."""
-    user = user_part(text)
-    return user if user != text else user.partition("@")[0]
 
 
 def _first(request: Request, names: Attributes) -> str:
