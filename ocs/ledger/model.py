@@ -223,6 +223,8 @@ class Granted:
     holds: tuple[LegHold, ...]
     limited_by: int | None = None
     """The account that made the grant shorter than asked, if one did."""
+    available_ticks: int | None = None
+    """What the first leg's account could still set aside after it; None: not known, or no limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class ActiveCall:
     """A call in this process: its session, its mailbox, its timers and the prices bound to its legs."""
 
     __slots__ = (
+        "credit_ticks",
         "heard_ms",
         "mailbox",
         "price_pinned",
@@ -45,6 +46,7 @@ class ActiveCall:
         self.mailbox: deque[CallEvent | AsyncResult] = deque()
         """Events, and who waits for those before."""
         self.running = False
+        self.credit_ticks: int | None = None
         self.unsaved = False
         """True while what the last report proved is not durable."""
         self.timers: dict[type, tuple[int, Timer]] = {}

@@ -63,10 +63,15 @@ CUT_ATTEMPTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """Where a call stands after what a door asked. durable: everything that was reported is committed."""
+    """Where a call stands after what a door asked.
+
+    durable: everything that was reported is committed. credit_ticks: what its first payer could spend at the
+    last grant, this call's hold included; None: not known, or without a limit.
+    """
 
     session: Session
     durable: bool
+    credit_ticks: int | None = None
 
 
 class ChargeCalls:
@@ -325,6 +330,8 @@ class ChargeCalls:
                 writes=rows,
             ),
         )
+        if isinstance(outcome, Granted) and outcome.available_ticks is not None:
+            call.credit_ticks = outcome.available_ticks + outcome.holds[0].ticks
         if session.state in (State.TALKING, State.DRAINING):
             self.desk.observer.extended(_name(outcome))
         return outcome
@@ -507,7 +514,7 @@ class ChargeCalls:
 def _handled(call: ActiveCall) -> Handled:
     session = call.session
     committed = session.retry_at_ms is None and session.state is not State.SETTLING
-    return Handled(session, committed and not call.unsaved)
+    return Handled(session, committed and not call.unsaved, call.credit_ticks)
 
 
 def _shortest(one_ms: int, other_ms: int | None) -> int:

@@ -85,6 +85,8 @@ class Verdict:
     session: Session
     left_ms: int = 0
     refusal: Refusal | None = None
+    credit_ticks: int | None = None
+    """What the payer may spend, this call's hold included; None: not known, or without a limit."""
 
     @property
     def granted(self) -> bool:
@@ -144,9 +146,15 @@ class Nas:
         if session.state in (State.SETTLING, State.CLOSED):
             return Verdict(session, refusal=Refusal.CALL_CLOSED)
         paid_until_ms = session.paid_until_ms
-        if paid_until_ms is None:
-            return Verdict(session, session.granted_ms)
-        return Verdict(session, max(0, paid_until_ms - self._charging.desk.clock.now_ms()))
+        left_ms = session.granted_ms
+        if paid_until_ms is not None:
+            left_ms = max(0, paid_until_ms - self._charging.desk.clock.now_ms())
+        return Verdict(session, left_ms, credit_ticks=handled.credit_ticks)
+
+    def channel_of(self, call_id: str) -> str | None:
+        """The NAS's id of a call of ours that is open or was just closed; None: not here, or not its."""
+        call = self._charging.calls.by_id(call_id)
+        return call.session.channel if call is not None and call.session.switch == self.name else None
 
     def started(self, report: Report) -> bool:
         """The call is answered, or (report.answered False) begins without a question. True: it is durable."""
