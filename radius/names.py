@@ -42,21 +42,18 @@ _VENDOR_HEADER: Final = struct.Struct("!BBIBB")
 class Definition:
     """One attribute: name, number, pyrad's type, named values, and "name=" if its texts begin with it."""
 
-    __slots__ = ("key", "labels", "name", "prefix", "type", "values")
+    __slots__ = ("is_number", "is_text", "key", "labels", "name", "prefix", "type", "values")
 
     def __init__(self, attribute: Attribute, key: Key) -> None:
         self.name: str = attribute.name
         self.key = key
         self.type: str = attribute.type
+        self.is_number = self.type in _NUMBERS
+        self.is_text = self.type in _TEXTS
         self.values: Mapping[str, bytes] = attribute.values.forward
         self.labels: Mapping[bytes, str] = attribute.values.backward
         named = isinstance(key, tuple) and self.type == "string" and not self.name.endswith("-AVPair")
         self.prefix = f"{self.name}=".lower() if named else ""
-
-    @property
-    def is_number(self) -> bool:
-        """Is its value a number on the wire?"""
-        return self.type in _NUMBERS
 
     def encode(self, value: str | int | bytes) -> bytes:
         """The whole attribute, header included.
@@ -77,7 +74,7 @@ class Definition:
             if len(value) > limit:
                 raise ValueError(f"{self.name}: {len(value)} octets, at most {limit} fit")
             return value
-        if self.type in _TEXTS:
+        if self.is_text:
             text = str(value)
             if self.prefix.startswith("h323-") and not text.lower().startswith(self.prefix):
                 text = f"{self.name}={text}"

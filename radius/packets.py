@@ -79,7 +79,6 @@ _VENDOR: Final = struct.Struct("!I")
 _MESSAGE_AUTHENTICATOR: Final = 80
 _PROXY_STATE: Final = 33
 _EAP_MESSAGE: Final = 79
-_DRAFT_DIGEST: Final = (206, 207)
 _ZEROS: Final = bytes(16)
 _SIGNATURE_HEAD: Final = b"\x50\x12"
 _CODES: Final = frozenset(int(code) for code in Code)
@@ -129,13 +128,13 @@ class Request:
 
     __slots__ = (
         "_signature_at",
-        "_view",
         "attributes",
         "authenticator",
         "code",
         "identifier",
         "names",
         "raw",
+        "view",
     )
 
     def __init__(
@@ -151,15 +150,9 @@ class Request:
         self.code, self.identifier, self.authenticator = head
         self.attributes = attributes
         self._signature_at = signature_at
-        self._view: View | None = None
-
-    @property
-    def view(self) -> View:
+        draft = 207 in attributes or 206 in attributes
+        self.view: View = names.view(self.code, draft_digest=draft)
         """What names mean in this packet."""
-        if self._view is None:
-            draft = any(number in self.attributes for number in _DRAFT_DIGEST)
-            self._view = self.names.view(self.code, draft_digest=draft)
-        return self._view
 
     @property
     def signed(self) -> bool:
@@ -172,9 +165,9 @@ class Request:
         "Cisco-AVPair:call-id" reads the pair of that name. None: absent, empty or unreadable.
         """
         found = self._first(name)
-        if found is None:
-            return self._pair(name) if ":" in name else None
-        return _text(*found)
+        if found is not None:
+            return _text(*found)
+        return self._pair(name) if ":" in name else None
 
     def texts(self, name: str) -> list[str]:
         """All values, as `text` reads them; unreadable ones are left out."""
@@ -234,9 +227,11 @@ class Request:
 
     def _first(self, name: str) -> tuple[Definition, bytes] | None:
         for definition in self.view.by_name.get(name, ()):
-            for octets in self.attributes.get(definition.key, ()):
-                if octets:
-                    return definition, octets
+            values = self.attributes.get(definition.key)
+            if values is not None:
+                for octets in values:
+                    if octets:
+                        return definition, octets
         return None
 
     def _pair(self, name: str) -> str | None:
@@ -253,7 +248,7 @@ def _integer(octets: bytes) -> int | None:
 
 
 def _text(definition: Definition, octets: bytes) -> str | None:
-    if definition.type in ("string", "octets"):
+    if definition.is_text:
         text = clean(octets)
         if definition.prefix and text[: len(definition.prefix)].lower() == definition.prefix:
             text = text[len(definition.prefix) :]
