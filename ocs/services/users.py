@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -96,10 +97,10 @@ class Secret:
 def _check_password(password: str) -> None:
     if not password:
         raise CallerError("the password is empty")
-    if len(password.encode("utf-8", "replace")) > MAX_PASSWORD:
-        raise CallerError(f"the password is longer than {MAX_PASSWORD} bytes")
-    if not password.isprintable():
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in password):
         raise CallerError("the password holds control characters")
+    if len(password.encode()) > MAX_PASSWORD:
+        raise CallerError(f"the password is longer than {MAX_PASSWORD} bytes")
 
 
 def _hash(text: str, length: int) -> str:
