@@ -1,7 +1,7 @@
 """How does one transaction run on each database? A connection of its own, and the way to wait for it.
 
-PostgreSQL: psycopg in pipeline mode, so the reads of a batch are one round trip and its writes with the
-commit another; under gevent only this greenlet waits. SQLite: the whole transaction runs in a native thread,
+PostgreSQL: `db.pipeline`, so the reads of a batch are one round trip and its writes with the commit
+another; under gevent only this greenlet waits. SQLite: the whole transaction runs in a native thread,
 so the loop never waits for the disk, and a greenlet that waits for the write lock cannot keep the
 transaction from ending.
 """
@@ -17,17 +17,20 @@ import gevent
 import orjson
 import psycopg
 from gevent.threadpool import ThreadPool
-from psycopg.types.json import set_json_loads
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
-from db.statements import POSTGRESQL, SQLITE, Statements
+from db.arrays import array
+from db.pipeline import Pipeline
+from db.statements import POSTGRESQL, SQLITE, Read, Statements, Write
 
 T = TypeVar("T")
-Query = tuple[str, Any]
-"""A statement and its one parameter."""
+Row = tuple[Any, ...]
+
+_CONTROL: Final = {"begin": "BEGIN", "commit": "COMMIT", "rollback": "ROLLBACK"}
+_BEGIN, _COMMIT, _ROLLBACK = [(name, ()) for name in _CONTROL]
 
 ATTEMPT_TIMEOUT_S: Final = 20
 """A transaction that has not ended by now is given up and its connection closed; the server's own statement
@@ -53,12 +56,12 @@ class Transaction(Protocol):
         """The statements in this database's words."""
         ...
 
-    def read(self, queries: Sequence[Query]) -> list[list[Any]]:
-        """Run the queries in order (locks first), in one round trip; the rows of each."""
+    def read(self, queries: Sequence[tuple[Read, Sequence[Any]]]) -> list[list[Any]]:
+        """Run each query with its list, in order (locks first), in one round trip; the rows of each."""
         ...
 
-    def write(self, queries: Sequence[Query]) -> None:
-        """Run the statements in order; they travel with the commit."""
+    def write(self, changes: Sequence[tuple[Write, Sequence[Row]]]) -> None:
+        """Write rows (at least one each), in order; they travel with the commit."""
         ...
 
 
@@ -80,67 +83,72 @@ def make_store(engine: Engine) -> Store:
 
 
 class PostgresStore:
-    """A psycopg connection in pipeline mode."""
+    """A connection in pipeline mode: the reads are one round trip, the writes and the commit another."""
 
     sql = Statements(POSTGRESQL)
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._proxy: PoolProxiedConnection | None = None
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._pipeline: Pipeline | None = None
+        self._unsent: list[tuple[str, Sequence[bytes]]] = []
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         """See `Store.transact`."""
         try:
             with gevent.Timeout(ATTEMPT_TIMEOUT_S):
-                connection = self._connected()
-                with connection.pipeline():
-                    result = work(self)
-                    connection.commit()
-                return result
+                pipeline = self._connected()
+                self._unsent = [_BEGIN]
+                result = work(self)
+                pipeline.run([*self._unsent, _COMMIT])
         except BaseException:
             self._roll_back()
             raise
+        return result
 
-    def read(self, queries: Sequence[Query]) -> list[list[Any]]:
+    def read(self, queries: Sequence[tuple[Read, Sequence[Any]]]) -> list[list[Any]]:
         """See `Transaction.read`."""
-        assert self._connection is not None
-        cursors = [self._connection.execute(sql, (parameter,)) for sql, parameter in queries]
-        return [cursor.fetchall() for cursor in cursors]
+        assert self._pipeline is not None
+        wanted = [(query.name, (array(query.of, values),)) for query, values in queries]
+        before, self._unsent = self._unsent, []
+        return self._pipeline.run([*before, *wanted])[len(before) :]
 
-    def write(self, queries: Sequence[Query]) -> None:
+    def write(self, changes: Sequence[tuple[Write, Sequence[Row]]]) -> None:
         """See `Transaction.write`."""
-        assert self._connection is not None
-        for sql, parameter in queries:
-            self._connection.execute(sql, (parameter,))
+        for change, rows in changes:
+            columns = zip(*rows, strict=True)
+            parameters = [array(kind, column) for kind, column in zip(change.types, columns, strict=True)]
+            self._unsent.append((change.name, parameters))
 
     def close(self) -> None:
         """See `Store.close`."""
         if self._proxy is not None:
             with suppress(Exception):
                 self._proxy.invalidate()
-        self._proxy = self._connection = None
+        self._proxy = self._pipeline = None
 
-    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
-        if self._connection is None:
+    def _connected(self) -> Pipeline:
+        if self._pipeline is None:
             self._proxy = self._engine.raw_connection()
             connection = self._proxy.driver_connection
             assert isinstance(connection, psycopg.Connection)
-            set_json_loads(orjson.loads, connection)
             # Every statement here goes from a short list to rows by key: a plan by index, made once.
             connection.execute("SET enable_hashjoin = off")
             connection.execute("SET enable_mergejoin = off")
             connection.execute("SET enable_seqscan = off")
             connection.execute("SET plan_cache_mode = force_generic_plan")
             connection.commit()
-            self._connection = connection
-        return self._connection
+            statements = [(statement.name, statement.sql) for statement in self.sql]
+            self._pipeline = Pipeline(connection, [*statements, *_CONTROL.items()])
+        return self._pipeline
 
     def _roll_back(self) -> None:
         try:
-            if self._connection is not None:
+            if self._pipeline is None or not self._pipeline.in_step:
+                self.close()
+            else:
                 with gevent.Timeout(ATTEMPT_TIMEOUT_S):
-                    self._connection.rollback()
+                    self._pipeline.run([_ROLLBACK])
         except BaseException:
             self.close()
 
@@ -177,16 +185,19 @@ class SqliteStore:
             raise
         return result
 
-    def read(self, queries: Sequence[Query]) -> list[list[Any]]:
+    def read(self, queries: Sequence[tuple[Read, Sequence[Any]]]) -> list[list[Any]]:
         """See `Transaction.read`."""
         assert self._connection is not None
-        return [self._connection.execute(sql, (parameter,)).fetchall() for sql, parameter in queries]
+        return [
+            self._connection.execute(query.sql, (orjson.dumps(values).decode(),)).fetchall()
+            for query, values in queries
+        ]
 
-    def write(self, queries: Sequence[Query]) -> None:
+    def write(self, changes: Sequence[tuple[Write, Sequence[Row]]]) -> None:
         """See `Transaction.write`."""
         assert self._connection is not None
-        for sql, parameter in queries:
-            self._connection.execute(sql, (parameter,))
+        for change, rows in changes:
+            self._connection.executemany(change.sql, rows)
 
     def close(self) -> None:
         """See `Store.close`."""

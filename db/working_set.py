@@ -7,13 +7,14 @@ locked in id order. Allowances, holds and calls change only under the lock of an
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from db import tables
-from db.statements import RowShape, Statements, encoded_rows_param, rows_param
-from db.store import Query, Transaction
+from db.statements import Read, RowShape, Statements, Write, as_json
+from db.store import Row, Transaction
 from ocs.ledger.batch import (
     Answer,
     Batch,
@@ -37,7 +38,7 @@ from ocs.ledger.model import (
     Settle,
 )
 from ocs.ledger.wire import dump_draws, dump_lines, dump_outcome, load_draws, load_outcome
-from ocs.rating.model import Allowance
+from ocs.rating.model import Allowance, Draw
 
 _KINDS = {kind.value: kind for kind in AccountKind}
 _STATUSES = {status.value: status for status in AccountStatus}
@@ -74,7 +75,7 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
     `more_accounts` are locked too. Raises MoreAccounts when a call holds on, or was charged to, an account
     that is in neither: roll back and come again.
     """
-    sql, as_list = transaction.sql, transaction.sql.dialect.list_param
+    sql = transaction.sql
     account_ids = set(more_accounts)
     call_ids: set[str] = set()
     correcting: set[str] = set()
@@ -87,58 +88,67 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
                 correcting.add(command.call_id)
         elif isinstance(command, AddAllowance):
             gifts += 1
-    queries: list[Query] = []
+    queries: list[tuple[Read, list[Any]]] = []
     if account_ids:
-        queries.append((sql.accounts, as_list(sorted(account_ids))))
-        queries.append((sql.allowances, as_list(list(account_ids))))
-    queries.append((sql.keys, as_list(list({command.key for command in commands}))))
+        locked = sorted(account_ids)
+        queries += [(sql.accounts, locked), (sql.allowances, locked)]
+    queries.append((sql.keys, list({command.key for command in commands})))
     if call_ids:
-        calls = as_list(list(call_ids))
-        queries += [(sql.holds, calls), (sql.closed_calls, calls), (sql.live_charges, calls)]
+        queries.append((sql.calls, list(call_ids)))
     if gifts:
-        queries.append((sql.fresh_allowance_ids, rows_param([{}] * gifts)))
+        queries.append((sql.fresh_allowance_ids, [0] * gifts))
     answers = iter(transaction.read(queries))
 
     batch = Batch(prepare=lambda table, row: _SHAPES[table].encode(row))
     if account_ids:
         batch.accounts = {row[0]: _account(row) for row in next(answers)}
         batch.allowances = {row[0]: _allowance(row) for row in next(answers)}
-    batch.keys = {row[0]: Answer(row[1], load_outcome(_json(row[2]))) for row in next(answers)}
-    past: list[Any] = []
+    batch.keys = {row[0]: Answer(row[1], load_outcome(orjson.loads(row[2]))) for row in next(answers)}
     if call_ids:
-        _enter_holds(batch, next(answers))
-        for (call_id,) in next(answers):
-            batch.calls.setdefault(call_id, CallMoney()).closed = True
-        past = next(answers)
+        _enter_calls(transaction, batch, next(answers), correcting)
     if gifts:
         batch.fresh_allowance_ids = [row[0] for row in next(answers)]
-    _enter_charges(transaction, batch, past, correcting)
     missing = _named_by_calls(batch) - account_ids
     if missing:
         raise MoreAccounts(missing)
     return batch
 
 
-def _enter_holds(batch: Batch, rows: Sequence[Any]) -> None:
-    for call_id, leg_no, account_id, ticks, draws, peak, granted_ms, taken_at_ms in rows:
-        leg = LegHold(leg_no, account_id, ticks, load_draws(_json(draws)))
-        holds = batch.calls.setdefault(call_id, CallMoney()).holds
-        holds[leg_no] = OpenHold(leg, peak, granted_ms, taken_at_ms)
+def _enter_calls(transaction: Transaction, batch: Batch, rows: Sequence[Any], correcting: set[str]) -> None:
+    charges = []
+    for row in rows:
+        call_id, what, leg_no, account_id, ticks, peak, granted_ms, at_ms, draws, _, _ = row
+        call = batch.calls.get(call_id)
+        if call is None:
+            call = batch.calls[call_id] = CallMoney()
+        if what == "hold":
+            leg = LegHold(leg_no, account_id, ticks, _draws(draws))
+            call.holds[leg_no] = OpenHold(leg, peak, granted_ms, at_ms)
+            continue
+        call.closed = True  # also by a live charge alone
+        if what == "charge":
+            charges.append(row)
+    if charges:
+        _enter_charges(transaction, batch, charges, correcting)
 
 
 def _enter_charges(transaction: Transaction, batch: Batch, rows: Sequence[Any], correcting: set[str]) -> None:
-    """A call with live charges is closed. What they moved is read only where it may be turned around."""
-    sql, as_list = transaction.sql, transaction.sql.dialect.list_param
+    """What live charges moved is read only where it may be turned around."""
+    sql = transaction.sql
     entries: dict[str, list[tuple[int, int]]] = {}
     peaks: dict[tuple[str, int], int] = {}
-    moved = [row for row in rows if row[0] in correcting]
+    past = [
+        (call_id, PastCharge(charge_id, leg_no, transfer_id, _draws(draws), at_ms))
+        for call_id, _, leg_no, _, _, _, _, at_ms, draws, charge_id, transfer_id in rows
+    ]
+    moved = [charge for call_id, charge in past if call_id in correcting]
     if moved:
-        drawn = {draw.allowance_id for row in moved for draw in load_draws(_json(row[4]))}
+        drawn = {draw.allowance_id for charge in moved for draw in charge.draws}
         postings, allowances, records = transaction.read(
             [
-                (sql.entries, as_list([row[3] for row in moved if row[3] is not None])),
-                (sql.allowances_by_id, as_list(list(drawn))),
-                (sql.peaks, as_list(list(correcting))),
+                (sql.entries, [charge.transfer_id for charge in moved if charge.transfer_id is not None]),
+                (sql.allowances_by_id, list(drawn)),
+                (sql.peaks, list(correcting)),
             ]
         )
         peaks = {(call_id, leg_no): ticks for call_id, leg_no, ticks in records}
@@ -146,14 +156,14 @@ def _enter_charges(transaction: Transaction, batch: Batch, rows: Sequence[Any], 
             entries.setdefault(transfer_id, []).append((account_id, ticks))
         for row in allowances:
             batch.allowances.setdefault(row[0], _allowance(row))
-    for call_id, charge_id, leg_no, transfer_id, draws, at_ms in rows:
-        call = batch.calls.setdefault(call_id, CallMoney())
-        call.closed = True
-        moves = tuple(entries.get(transfer_id, ()))
-        peak = peaks.get((call_id, leg_no), 0)
-        call.charges.append(
-            PastCharge(charge_id, leg_no, transfer_id, load_draws(_json(draws)), at_ms, moves, peak)
-        )
+    for call_id, charge in past:
+        moves = tuple(entries.get(charge.transfer_id or "", ()))
+        peak = peaks.get((call_id, charge.leg_no), 0)
+        batch.calls[call_id].charges.append(replace(charge, entries=moves, held_peak_ticks=peak))
+
+
+def _draws(kept: str) -> tuple[Draw, ...]:
+    return () if kept == "[]" else load_draws(orjson.loads(kept))
 
 
 def _named_by_calls(batch: Batch) -> set[int]:
@@ -189,16 +199,11 @@ def _allowance(row: Any) -> AllowanceState:
         priority=priority,
         expires_at_ms=expires_at_ms,
         sequence=allowance_id,
-        prefixes=tuple(_json(prefixes)),
+        prefixes=tuple(orjson.loads(prefixes)),
         increment_s=increment,
         covers_connect_fee=bool(covers),
     )
     return AllowanceState(allowance_id, account_id, remaining, held, terms, valid)
-
-
-def _json(kept: Any) -> Any:
-    """psycopg has parsed JSON columns already; sqlite3 gives text."""
-    return orjson.loads(kept) if isinstance(kept, str) else kept
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -209,7 +214,7 @@ def save(transaction: Transaction, batch: Batch, now_ms: int) -> None:
     sql = transaction.sql
     holds, gone = _holds(batch)
     new = {gift.state.allowance_id for gift in batch.new_allowances}
-    changes = [
+    changes: list[tuple[Write, list[Row]]] = [
         (sql.update_accounts, [_account_row(batch.accounts[i]) for i in sorted(batch.changed_accounts)]),
         (sql.add_allowances, [_gift_row(gift) for gift in batch.new_allowances]),
         (
@@ -220,143 +225,143 @@ def save(transaction: Transaction, batch: Batch, now_ms: int) -> None:
         (sql.put_holds, holds),
         *_journal(batch, sql),
         (sql.add_keys, [_key_row(key, batch.keys[key], now_ms) for key in batch.new_keys]),
+        (sql.put_calls, list(batch.call_rows.values())),
+        (sql.put_records, list(batch.record_rows.values())),
     ]
-    queries = [(statement, rows_param(rows)) for statement, rows in changes if rows]
-    if batch.call_rows:
-        queries.append((sql.put_calls, encoded_rows_param(batch.call_rows.values())))
-    if batch.record_rows:
-        queries.append((sql.put_records, encoded_rows_param(batch.record_rows.values())))
-    transaction.write(queries)
+    transaction.write([(statement, rows) for statement, rows in changes if rows])
 
 
-def _holds(batch: Batch) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+# Each row below has the columns of its table (or of its update) in their order.
+
+
+def _holds(batch: Batch) -> tuple[list[Row], list[Row]]:
     """Holds to put, and keys of those to delete."""
-    put, gone = [], []
+    put: list[Row] = []
+    gone: list[Row] = []
     for call_id, leg_no in sorted(batch.changed_holds):
         hold = batch.calls[call_id].holds.get(leg_no)
         if hold is None:
-            gone.append({"call_id": call_id, "leg_no": leg_no})
+            gone.append((call_id, leg_no))
             continue
+        leg = hold.leg
         put.append(
-            {
-                "call_id": call_id,
-                "leg_no": leg_no,
-                "account_id": hold.leg.account_id,
-                "ticks": hold.leg.ticks,
-                "peak_ticks": hold.peak_ticks,
-                "granted_ms": hold.granted_ms,
-                "draws": dump_draws(hold.leg.draws),
-                "taken_at_ms": hold.taken_at_ms,
-            }
+            (
+                call_id,
+                leg_no,
+                leg.account_id,
+                leg.ticks,
+                hold.peak_ticks,
+                hold.granted_ms,
+                _draws_text(leg.draws),
+                hold.taken_at_ms,
+            )
         )
     return put, gone
 
 
-def _journal(batch: Batch, sql: Statements) -> list[tuple[str, list[dict[str, Any]]]]:
+def _journal(batch: Batch, sql: Statements) -> list[tuple[Write, list[Row]]]:
     """Transfers with their postings, and charges, in the order that foreign keys want."""
-    postings, units = [], []
-    for transfer in batch.transfers:
-        for number, entry in enumerate(transfer.entries):
-            postings.append(
-                {
-                    "transfer_id": transfer.transfer_id,
-                    "entry_no": number,
-                    "account_id": entry.account_id,
-                    "currency": entry.currency,
-                    "ticks": entry.ticks,
-                    "balance_after_ticks": entry.balance_after_ticks,
-                }
-            )
-        for number, (allowance_id, moved) in enumerate(transfer.units):
-            units.append(
-                {
-                    "transfer_id": transfer.transfer_id,
-                    "entry_no": number,
-                    "allowance_id": allowance_id,
-                    "units": moved,
-                }
-            )
-    # A charge may be made and reversed in one batch, so reversing comes last.
-    reversed_by = [{"charge_id": old, "reversed_by": new} for old, new in batch.reversed_charges.items()]
+    postings: list[Row] = [
+        (
+            transfer.transfer_id,
+            number,
+            entry.account_id,
+            entry.currency,
+            entry.ticks,
+            entry.balance_after_ticks,
+        )
+        for transfer in batch.transfers
+        for number, entry in enumerate(transfer.entries)
+    ]
+    units: list[Row] = [
+        (transfer.transfer_id, number, allowance_id, moved)
+        for transfer in batch.transfers
+        for number, (allowance_id, moved) in enumerate(transfer.units)
+    ]
     return [
         (sql.add_transfers, [_transfer_row(transfer) for transfer in batch.transfers]),
         (sql.add_postings, postings),
         (sql.add_allowance_postings, units),
         (sql.add_charges, [_charge_row(charge) for charge in batch.charges]),
-        (sql.reverse_charges, reversed_by),
+        # A charge may be made and reversed in one batch, so reversing comes last.
+        (sql.reverse_charges, list(batch.reversed_charges.items())),
     ]
 
 
-def _transfer_row(transfer: Transfer) -> dict[str, Any]:
-    return {
-        "transfer_id": transfer.transfer_id,
-        "key": transfer.key,
-        "kind": transfer.kind,
-        "call_id": transfer.call_id,
-        "reverses": transfer.reverses,
-        "memo": transfer.memo,
-        "actor": transfer.actor,
-        "at_ms": transfer.at_ms,
-    }
+def _transfer_row(transfer: Transfer) -> Row:
+    return (
+        transfer.transfer_id,
+        transfer.key,
+        transfer.kind,
+        transfer.call_id,
+        transfer.reverses,
+        transfer.memo,
+        transfer.actor,
+        transfer.at_ms,
+    )
 
 
-def _charge_row(new: NewCharge) -> dict[str, Any]:
+def _charge_row(new: NewCharge) -> Row:
     charge = new.charge
-    return {
-        "charge_id": new.charge_id,
-        "transfer_id": new.transfer_id,
-        "kind": "usage",
-        "call_id": new.call_id,
-        "leg_no": new.leg_no,
-        "account_id": new.account_id,
-        "currency": charge.currency,
-        "tariff_version_id": new.tariff_version_id,
-        "duration_ms": charge.duration_ms,
-        "billed_s": charge.billed_s,
-        "net_ticks": charge.net_ticks,
-        "tax_ticks": charge.tax_ticks,
-        "collected_ticks": new.collected_ticks,
-        "shortfall_ticks": new.shortfall_ticks,
-        "draws": dump_draws(charge.draws),
-        "lines": dump_lines(charge.lines),
-        "reversed_by": None,
-        "at_ms": new.at_ms,
-    }
+    return (
+        new.charge_id,
+        new.transfer_id,
+        "usage",
+        new.call_id,
+        new.leg_no,
+        new.account_id,
+        charge.currency,
+        new.tariff_version_id,
+        charge.duration_ms,
+        charge.billed_s,
+        charge.net_ticks,
+        charge.tax_ticks,
+        new.collected_ticks,
+        new.shortfall_ticks,
+        _draws_text(charge.draws),
+        as_json(dump_lines(charge.lines)),
+        None,
+        new.at_ms,
+    )
 
 
-def _account_row(account: Account) -> dict[str, Any]:
-    return {
-        "account_id": account.account_id,
-        "balance_ticks": account.balance_ticks,
-        "held_ticks": account.held_ticks,
-        "open_calls": account.open_calls,
-        "spent_day": account.spent_day,
-        "spent_ticks": account.spent_ticks,
-    }
+def _account_row(account: Account) -> Row:
+    return (
+        account.account_id,
+        account.balance_ticks,
+        account.held_ticks,
+        account.open_calls,
+        account.spent_day,
+        account.spent_ticks,
+    )
 
 
-def _allowance_row(state: AllowanceState) -> dict[str, Any]:
-    return {"allowance_id": state.allowance_id, "remaining": state.remaining, "held": state.held}
+def _allowance_row(state: AllowanceState) -> Row:
+    return state.allowance_id, state.remaining, state.held
 
 
-def _gift_row(gift: NewAllowance) -> dict[str, Any]:
+def _gift_row(gift: NewAllowance) -> Row:
     state, terms = gift.state, gift.state.terms
-    return {
-        "allowance_id": state.allowance_id,
-        "account_id": state.account_id,
-        "name": gift.name,
-        "unit": "second",
-        "granted": gift.granted,
-        "remaining": state.remaining,
-        "held": state.held,
-        "priority": terms.priority,
-        "increment": terms.increment_s,
-        "covers_connect_fee": terms.covers_connect_fee,
-        "prefixes": list(terms.prefixes),
-        "valid_from_ms": state.valid_from_ms,
-        "expires_at_ms": terms.expires_at_ms,
-    }
+    return (
+        state.allowance_id,
+        state.account_id,
+        gift.name,
+        "second",
+        gift.granted,
+        state.remaining,
+        state.held,
+        terms.priority,
+        terms.increment_s,
+        terms.covers_connect_fee,
+        as_json(terms.prefixes),
+        state.valid_from_ms,
+        terms.expires_at_ms,
+    )
 
 
-def _key_row(key: str, answer: Answer, now_ms: int) -> dict[str, Any]:
-    return {"key": key, "meaning": answer.meaning, "outcome": dump_outcome(answer.outcome), "at_ms": now_ms}
+def _key_row(key: str, answer: Answer, now_ms: int) -> Row:
+    return key, answer.meaning, as_json(dump_outcome(answer.outcome)), now_ms
+
+
+def _draws_text(draws: tuple[Draw, ...]) -> str:
+    return as_json(dump_draws(draws)) if draws else "[]"

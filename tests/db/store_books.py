@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Engine, func, insert, select
@@ -110,23 +112,27 @@ def held_rows(call_id: str) -> Any:
     return rows
 
 
-def settled_rows(call_id: str) -> Any:
-    """The rows function of a settlement: the call is closed, one record a leg."""
+def settled_rows(call_id: str, stands_on: Mapping[int, int] = MappingProxyType({})) -> Any:
+    """The rows function of a settlement: the call is closed, one record a leg.
+
+    stands_on: leg_no to the account that the leg is charged to, where that is not alice.
+    """
 
     def rows(settled: Settled) -> Writes:
         return Writes(
-            call=call_row(call_id, "closed"), records=tuple(_record(call_id, leg) for leg in settled.legs)
+            call=call_row(call_id, "closed"),
+            records=tuple(_record(call_id, leg, stands_on.get(leg.leg_no, ALICE)) for leg in settled.legs),
         )
 
     return rows
 
 
-def _record(call_id: str, leg: Any) -> dict[str, Any]:
+def _record(call_id: str, leg: Any, account_id: int) -> dict[str, Any]:
     return {
         "call_id": call_id,
         "leg_no": leg.leg_no,
         "role": "customer",
-        "account_id": ALICE,
+        "account_id": account_id,
         "switch": "fs1",
         "channel": f"channel-{call_id}",
         "mode": "authorise",

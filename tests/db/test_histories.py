@@ -16,15 +16,20 @@ from db.engine import make_engine, reading
 from db.migrate import upgrade
 from ocs.ledger.batch import Batch
 from ocs.ledger.decide import decide
-from ocs.ledger.model import Granted, Outcome
+from ocs.ledger.model import Command, Granted, Outcome, Settle
 from ocs.runtime.clock import ManualClock
 from tests.db.store_books import broken, settled_rows, write_books
-from tests.ledger.books import ALICE, CASH, books, hold, settle
+from tests.ledger.books import ALICE, CASH, COST, books, hold, settle
 from tests.ledger.histories import Deed, command_of, histories
 from tests.servers import PostgresServer
 
-UNRECORDED = "a live charge of a call has its record"
-"""These histories write no call records, which the check notices."""
+
+def recorded(command: Command) -> Command:
+    """A settlement leaves records: there a later correction finds the most that the call ever held."""
+    if not isinstance(command, Settle):
+        return command
+    stands_on = {leg.leg_no: leg.payee_id if leg.payer_id == COST else leg.payer_id for leg in command.legs}
+    return replace(command, writes=settled_rows(command.call_id, stands_on))
 
 
 def assert_same_books(engine: Engine, batch: Batch) -> None:
@@ -59,7 +64,7 @@ def run_and_compare(engine: Engine, history: list[Deed]) -> None:
     batch.fresh_allowance_ids = list(range(2 * gifts, 0, -1))
     committer = Committer(engine, ManualClock())
     for number, deed in enumerate(history):
-        command = command_of(deed, number)
+        command = recorded(command_of(deed, number))
         expected: Outcome = decide(batch, command)
         assert committer.submit(command) == expected
         if deed.repeat:
@@ -70,7 +75,7 @@ def run_and_compare(engine: Engine, history: list[Deed]) -> None:
                 batch.fresh_allowance_ids.pop()  # a sequence does not take back an id for a repeat
     committer.close()
     assert_same_books(engine, batch)
-    assert {finding.invariant for finding in broken(engine)} <= {UNRECORDED}
+    assert broken(engine) == []
 
 
 @given(histories)
