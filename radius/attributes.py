@@ -12,13 +12,14 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
-from ocs.services.sip_names import folded, number, user_part
+from ocs.services.sip_names import OURS, folded, number, user_part
 from radius.attribute_maps import KINDS, AttributeMap, Attributes, merged, unknown_names
 from radius.moments import Moment, elapsed_ms, moment
 from radius.packets import Code, Request
 
 __all__ = [
     "KINDS",
+    "OURS",
     "AttributeMap",
     "Facts",
     "Readable",
@@ -31,8 +32,6 @@ __all__ = [
     "user_part",
 ]
 
-OURS: Final = "ocs:"
-"""What our Class begins with; the call id follows."""
 _LONGEST_CAUSE: Final = 64
 _SURE_MS: Final = 7 * 86_400_000
 """An Acct-Delay-Time above a week is a clock, not a delay."""

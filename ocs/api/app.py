@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import falcon
 
-from ocs.api import accounts, calls, checks, health, rating, records, switches, tariffs
+from ocs.api import accounts, calls, charging, checks, health, rating, records, switches, tariffs, users
 from ocs.api.http import add_error_handlers
 from ocs.api.services import Services
 
@@ -33,7 +33,7 @@ def control_app(services: Services, token: str | None = None) -> App:
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     add_error_handlers(app)
-    for topic in (accounts, tariffs, rating, calls, records, switches, checks, health):
+    for topic in (accounts, tariffs, rating, calls, charging, records, switches, checks, health):
         topic.add_routes(app, services)
     app.add_sink(_nothing_here)
     return app
@@ -54,26 +54,30 @@ def _nothing_here(req: falcon.Request, resp: falcon.Response, **kwargs: Any) -> 
 
 
 class RequireToken:
-    """Bearer token for everything; a switch may post its own records with its own secret (Basic)."""
+    """Bearer token for everything; a NAS's token for its questions and reports; a switch may post its own
+    records with its own secret (Basic)."""
 
     def __init__(self, token: str, services: Services) -> None:
-        self._token = token.encode()
+        self._token = token
         self._services = services
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """401 unless the request shows what it must."""
-        if req.path in OPEN_PATHS or self._is_admin(req) or self._is_switch(req):
+        if req.path in OPEN_PATHS or self._is_known(req) or self._is_switch(req):
             return
         self._services.bad_input("http", "unauthorised")
         raise falcon.HTTPUnauthorized(
             description="this address needs a token: Authorization: Bearer TOKEN", challenges=["Bearer"]
         )
 
-    def _is_admin(self, req: falcon.Request) -> bool:
+    def _is_known(self, req: falcon.Request) -> bool:
         scheme, _, given = (req.get_header("Authorization") or "").partition(" ")
+        tokens = [self._token]
+        if req.path in charging.PATHS and self._services.nas_token is not None:
+            tokens.append(self._services.nas_token)
         # compare_digest takes the same time wherever the first difference is.
-        right = hmac.compare_digest(given.strip().encode(), self._token)
-        return right and scheme.lower() == "bearer"
+        right = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in tokens]
+        return any(right) and scheme.lower() == "bearer"
 
     def _is_switch(self, req: falcon.Request) -> bool:
         head, tail = "/v1/freeswitch/", "/cdr"

@@ -22,13 +22,14 @@ from ocs.errors import Conflict, OutsideError
 
 log = structlog.get_logger(__name__)
 
-MAX_CONNECTIONS: Final = 256
-"""Past it new connections wait in the kernel's queue; calls do not pass here, so few are enough."""
+MAX_CONNECTIONS: Final = 1_024
+"""On one listener; past it new connections wait in the kernel's queue. Each worker of each NAS may keep one.
+The control socket is a listener of its own: however busy a NAS, an operator gets in."""
 
 SILENCE_S: Final = 30.0
 """A client that sends nothing, or reads nothing, for so long is hung up on: a slow one holds no place."""
 
-BACKLOG: Final = 128
+BACKLOG: Final = 512
 
 App = falcon.App[falcon.Request, falcon.Response]
 

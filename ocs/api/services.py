@@ -15,7 +15,9 @@ from db.check import Finding
 from ocs.rating.book import TariffBook
 from ocs.services.manage_accounts import ManageAccounts
 from ocs.services.manage_tariffs import TariffStore
+from ocs.services.nas_questions import JsonNas
 from ocs.services.simulate import Simulator
+from ocs.services.users import ManageUsers
 from ocs.sessions.session import Session
 
 Row = Mapping[str, Any]
@@ -108,6 +110,7 @@ class Services:
     """Everything that the API can do."""
 
     accounts: ManageAccounts
+    users: ManageUsers
     tariffs: TariffStore
     book: TariffBook
     simulate: Simulator
@@ -125,13 +128,17 @@ class Services:
     funds_arrived: Callable[[int], object] = lambda account_id: None
     """Told after a top-up: calls that run out of this account's money extend."""
     terms_changed: Callable[[], object] = lambda: None
-    """Told after a change of an account: what is cached of accounts is read anew."""
+    """Told after a change of an account or user: what is cached of them is brought up to date."""
     tariffs_changed: Callable[[], object] = lambda: None
     """Told after a change of versions or exchange rates."""
     apart: Callable[[Callable[[], Any]], Any] = lambda work: work()
     """Run long work (a sheet of a million rates) in a thread of its own, so that calls go on."""
     cdr_secrets: Mapping[str, str] = field(default_factory=dict)
     """Switch name to the secret with which it may post its records."""
+    nas: Callable[[str], JsonNas | None] = lambda name: None
+    """The NAS of this name, if settings let it ask and report over HTTP. None here: no calls are charged."""
+    nas_token: str | None = None
+    """With it a NAS may ask and report over TCP, and do nothing else."""
     max_body_bytes: int = 1_048_576
     max_sheet_bytes: int = 268_435_456
     observe: Callable[[str, str, int, float], None] = lambda method, route, status, seconds: None

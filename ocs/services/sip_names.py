@@ -10,10 +10,23 @@ import hashlib
 from typing import Final
 from urllib.parse import unquote
 
+OURS: Final = "ocs:"
+"""What stands before our id of a call in a RADIUS Class."""
 _LONGEST_ID: Final = 128
 _LONGEST_NUMBER: Final = 128
 _VISUAL: Final = str.maketrans("", "", "-.()")
 """What may stand in a telephone number to be read by people (RFC 3966 5.1.1)."""
+
+_UNREADABLE: Final = dict.fromkeys(
+    [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000)], "\ufffd"
+)
+
+
+def readable(text: str) -> str:
+    """Without what is no text: control characters (PostgreSQL stores no NUL, a log line is one line) and
+    halves of surrogate pairs become U+FFFD; NULs at the end go.
+    """
+    return text if text.isprintable() else text.rstrip("\0").translate(_UNREADABLE)
 
 
 def folded(session_id: str) -> str:
@@ -41,7 +54,7 @@ def user_part(text: str) -> str:
     if kind == "tel":
         user = user.translate(_VISUAL)
     elif "@" in rest:
-        user = unquote(user.partition(":")[0], errors="replace").replace("\0", "")  # PostgreSQL stores no NUL
+        user = readable(unquote(user.partition(":")[0], errors="replace"))
     else:
         user = ""
     return user[:_LONGEST_NUMBER]

@@ -134,17 +134,17 @@ class NumberingSettings(Section):
 
 
 _FACT: Final = re.compile(
-    r"^(variable:[A-Za-z0-9_.:-]+|prefix|accountcode|sip_user|from_user|source_ip|gateway|context|profile"
-    r"|dialled|origin|destination|switch|always)$"
+    r"^((variable|attribute):[A-Za-z0-9_.:-]+|prefix|accountcode|sip_user|from_user|source_ip|gateway|context"
+    r"|profile|dialled|origin|destination|switch|nas_kind|always)$"
 )
 
 
 def _fact(name: str) -> str:
     if not _FACT.match(name):
         raise ValueError(
-            "is not a fact of a call; use variable:NAME, accountcode, sip_user (who authenticated), "
-            "from_user (who the caller claims to be), source_ip, gateway, context, profile, switch, "
-            "origin, destination, dialled, prefix or always"
+            "is not a fact of a call; use variable:NAME (of FreeSWITCH), attribute:NAME (of a NAS), "
+            "accountcode, sip_user (who authenticated), from_user (who the caller claims to be), source_ip, "
+            "gateway, context, profile, switch, nas_kind, origin, destination, dialled, prefix or always"
         )
     return name
 

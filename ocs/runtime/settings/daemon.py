@@ -82,6 +82,11 @@ class DaemonSettings(Section):
     """File whose first line is the bearer token for http_listen."""
     token: SecretStr | None = Field(default=None, validate_default=True)
     """The token itself, 16 characters or more; prefer token_file."""
+    nas_token_file: SecretFile | None = None
+    """File whose first line is the bearer token with which NAS may ask before calls and report on them over
+    http_listen, and do nothing else."""
+    nas_token: SecretStr | None = Field(default=None, validate_default=True)
+    """The token itself, 16 characters or more, and not that of token_file; prefer nas_token_file."""
     metrics_listen: Address = "127.0.0.1:9464"
     """HOST:PORT of /metrics, /health and /ready, without a token; empty: off."""
     max_body_bytes: int = Field(default=1_048_576, ge=1_024)
@@ -111,9 +116,21 @@ class DaemonSettings(Section):
         value = secret_from(info, value)
         if value is None and info.data.get("http_listen"):
             raise ValueError("http_listen needs a token: set token_file")
-        if value is not None and len(value.get_secret_value()) < 16:
-            raise ValueError("must have 16 characters or more")
-        return value
+        return _long_enough(value)
+
+    @field_validator("nas_token")
+    @classmethod
+    def _nas_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        value = secret_from(info, value)
+        if value is not None and value == info.data.get("token"):
+            raise ValueError("must differ from token, which allows everything")
+        return _long_enough(value)
+
+
+def _long_enough(token: SecretStr | None) -> SecretStr | None:
+    if token is not None and len(token.get_secret_value()) < 16:
+        raise ValueError("must have 16 characters or more")
+    return token
 
 
 class RedisSettings(Section):
