@@ -33,7 +33,7 @@ def control_app(services: Services, token: str | None = None) -> App:
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     add_error_handlers(app)
-    for topic in (accounts, tariffs, rating, calls, charging, records, switches, checks, health):
+    for topic in (accounts, users, tariffs, rating, calls, charging, records, switches, checks, health):
         topic.add_routes(app, services)
     app.add_sink(_nothing_here)
     return app

@@ -128,6 +128,10 @@ class Client:
         """PATCH with a JSON body."""
         return self._json(self.open("PATCH", path, body=body))
 
+    def delete(self, path: str) -> Any:
+        """DELETE."""
+        return self._json(self.open("DELETE", path))
+
     def open(
         self,
         method: str,
@@ -164,7 +168,7 @@ def part(name: str) -> str:
 
 
 class BadSheet(CallerError):
-    """A tariff sheet was turned down; `rows` says each row and why."""
+    """A sheet of rates or users was turned down; `rows` says each row and why."""
 
     def __init__(self, message: str, hint: str, rows: list[dict[str, Any]]) -> None:
         super().__init__(message, hint=hint)

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "serve": ("serve:serve", "Run the daemon."),
     "switch": ("switches:group", "Switches: the links and how they are."),
     "tariff": ("tariffs:group", "Tariffs: import, list, show, diff."),
+    "user": ("users:group", "Users: add, import, list, passwd, move, block, remove."),
 }
 
 

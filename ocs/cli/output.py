@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,13 @@ def say(text: str, *, style: str = "") -> None:
 def printable(text: str) -> str:
     """Without control characters: a caller's display name must not steer the reader's terminal."""
     return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def problems(message: str, hint: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print why a file was turned down, row by row."""
+    say(message, style="bold red")
+    table([">row", "reason"], [[row["row"], row["reason"]] for row in rows])
+    say(hint)
 
 
 def moment(text: str | None) -> str | None:

@@ -10,7 +10,7 @@ import click
 from ocs.cli import exits
 from ocs.cli.client import BadSheet, part
 from ocs.cli.command import Session, leaf
-from ocs.cli.output import console, moment, say, table
+from ocs.cli.output import console, moment, problems, say, table
 from ocs.errors import CallerError
 
 SHOWN_CHANGES = 40
@@ -59,7 +59,10 @@ def import_(
         else:
             session.show(report, lambda: _print_report(report))
             return
-    session.show({"message": refused.message, "rows": refused.rows}, lambda: _print_problems(refused))
+    session.show(
+        {"message": refused.message, "rows": refused.rows},
+        lambda: problems(refused.message, refused.hint, refused.rows),
+    )
     raise click.exceptions.Exit(exits.USAGE)
 
 
@@ -160,12 +163,6 @@ def _print_report(report: dict[str, Any]) -> None:
     if version:
         name, since = f"{version['tariff']} version {version['version']}", moment(version["effective_from"])
         say(f"{name}: {version['rates']} rates, in force from {since} UTC", style="bold green")
-
-
-def _print_problems(refused: BadSheet) -> None:
-    say(refused.message, style="bold red")
-    table([">row", "reason"], [[row["row"], row["reason"]] for row in refused.rows])
-    say(refused.hint)
 
 
 def _print_changes(changes: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ from db.repositories.leases import LeaseRepository
 from db.repositories.payers import PayerRepository
 from db.repositories.records import RecordRepository
 from db.repositories.switches import SwitchRepository
+from db.repositories.users import UserRepository
 from db.tariffs import TariffRepository
 from ocs import __version__
 from ocs.api.services import Readiness, Services, SwitchView
@@ -54,6 +55,7 @@ from ocs.services.news import News
 from ocs.services.own_switches import SwitchKeeper
 from ocs.services.recover_calls import recover_calls
 from ocs.services.simulate import Simulator
+from ocs.services.users import ManageUsers
 from ocs.sessions.session import from_row
 from switch_adapters.freeswitch.door import FreeSwitch
 
@@ -386,6 +388,7 @@ def _stored(
     """The services that need nothing but the database, live or not."""
     policy = settings.charging.policy()
     return {
+        "users": ManageUsers(UserRepository(engine), clock),
         "tariffs": tariffs,
         "book": book,
         "simulate": Simulator(
