@@ -15,10 +15,10 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from tests.live.sipp import PATIENCE_S, SIPP, Message, Sipp, until
 from tests.servers import START_TIMEOUT_S, Missing, free_port
@@ -30,6 +30,7 @@ MODULES: Final = ("acc_radius", "auth_radius", "misc_radius", "http_client", "ja
 FOREVER_S: Final = 3600.0
 
 Address = tuple[str, int]
+AnySipp = TypeVar("AnySipp", bound=Sipp)
 
 
 def require() -> None:
@@ -161,7 +162,7 @@ class KamailioRig:
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
-        self.carrier = Carrier(self.path / "carrier", self._leaves_s)
+        self.carrier = _started(lambda folder: Carrier(folder, self._leaves_s), self.path / "carrier")
         self._settings["OCS_CARRIER"] = f"127.0.0.1:{self.carrier.port}"
         self.start()
         return self
@@ -204,18 +205,21 @@ class KamailioRig:
 
     def place(
         self, callers: Sequence[tuple[str, str, str]], calls: int | None = None, *,
-        per_s: float = 10.0, talk_s: float = FOREVER_S, ring_s: float = 60.0, reinvite_after_s: float | None = None,
+        per_s: float = 10.0, talk_s: float = FOREVER_S, ring_s: float = 60.0,
+        reinvite_after_s: float | None = None,
     ) -> Phones:  # fmt: skip
         """Start calls of (user, password, number) and leave them alone; see `results`."""
         in_call = ""
         if reinvite_after_s is not None:
             piece = (SCENARIOS / "reinvite.xml").read_text(encoding="utf-8")
             in_call = piece.replace("@FIRST_MS@", str(int(reinvite_after_s * 1000)))
-        folder = self.path / f"phones{len(self._phones)}"
-        phones = Phones(
-            folder, self.sip_port, callers, calls or len(callers),
-            per_s=per_s, talk_s=talk_s, ring_s=ring_s, in_call=in_call,
-        )  # fmt: skip
+        how = {"per_s": per_s, "talk_s": talk_s, "ring_s": ring_s}
+        phones = _started(
+            lambda folder: Phones(
+                folder, self.sip_port, callers, calls or len(callers), in_call=in_call, **how
+            ),
+            self.path / f"phones{len(self._phones)}",
+        )
         self._phones.append(phones)
         return phones
 
@@ -251,6 +255,30 @@ class KamailioRig:
         """Wait until its first call rings."""
         until(lambda: any(m.code == 180 for m in phones.wire), "it rings")
         return self.results(phones)[0]
+
+
+def _started(make: Callable[[Path], AnySipp], folder: Path) -> AnySipp:
+    """A SIPp that has its ports: they were free a moment ago, but others start, too."""
+    for attempt in range(10):
+        made = make(folder.with_name(f"{folder.name}.{attempt}"))
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while made.process.poll() is None and not _is_taken(made.port):
+            assert time.monotonic() < deadline, f"SIPp does not start: {made.path}"
+            time.sleep(0.01)
+        errors = made.path / "errors"
+        if not (errors.exists() and "Unable to bind" in errors.read_text(errors="replace")):
+            return made
+        made.close()
+    raise AssertionError(f"SIPp finds no free ports: {folder}")
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
 
 
 def _free_udp_port() -> int:

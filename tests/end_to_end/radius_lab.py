@@ -1,4 +1,4 @@
-"""A RADIUS server and an HTTP server that say yes or no by rule and keep all they hear: the daemon's stand-ins.
+"""A RADIUS server and an HTTP server that say yes or no and keep all they hear: stand-ins for the daemon.
 
 For tests of the Kamailio configuration alone; with the daemon they are not needed.
 """

@@ -1,0 +1,1 @@
+"""The Kamailio door beside RADIUS: calls ended and limited by JSON-RPC, questions over evapi."""
