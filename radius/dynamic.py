@@ -23,7 +23,7 @@ from gevent.socket import socket as gevent_socket
 
 from ocs.ports import Clock, ControlledCall, Ending
 from radius.observe import Complaints, Observer
-from radius.packets import BadPacket, Code, Names, Request, decode, encode_request, verify_answer
+from radius.packets import MAX_LENGTH, BadPacket, Code, Names, Request, decode, encode_request, verify_answer
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,6 @@ ERROR_CAUSES: Final[dict[int, str]] = {
 }
 
 _ACKS: Final = (Code.DISCONNECT_ACK, Code.COA_ACK)
-_LARGEST: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +232,7 @@ class DynamicAuthorization:
         """Put the first sound answer into `news`; what is forged or damaged is counted and passed over."""
         while True:
             try:
-                answer = decode(line.recv(_LARGEST), self._names)
+                answer = decode(line.recv(MAX_LENGTH), self._names)
                 verify_answer(answer, packet, self._nas.secret)
             except OSError:
                 gevent.sleep(0)  # an ICMP error, once for each datagram that went out

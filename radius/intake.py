@@ -12,7 +12,7 @@ turn is not worked on.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -78,7 +78,7 @@ class Limits:
     answers_kept_ms: int = 30_000
     """How long an answer is kept for copies of its request: longer than usual NAS go on asking."""
     answers_kept: int = 100_000
-    """Answers kept per socket at most, about 0.5 KB each."""
+    """Answers kept per socket at most, about 0.6 KB each."""
     read_at_once: int = 32
     """Packets that are read before others have their turn: about 2 ms."""
     receive_buffer: int = 8 * 1024 * 1024
@@ -152,7 +152,7 @@ class Intake:
         self._healthy = healthy
         self._in_progress = 0
         self._last_out: Event | None = None
-        self._of_client: Counter[Client] = Counter()
+        self._of_client: dict[Client, int] = {}  # without zeros
         self._queue: deque[_Task] = deque()
         self._crew = _Crew(limits.workers, self._queue, self._work)
         # Bound by code: (requests in progress, of which of one client).
@@ -196,11 +196,11 @@ class Intake:
         try:
             self._take(link, client, secret, raw, source, peer, age_ms)
         except BadPacket as bad:
-            self.turn_away(client.name, bad.reason, source=str(source), kind=link.kind.value)
+            self.turn_away(client.name, bad.reason, source=_place(source), kind=link.kind.value)
             return bad.reason
         except Exception:
             self.observer.bad(client.name, "fault")
-            self.complaints.say("radius_intake_failed", client.name, "fault", packet=raw.hex(), exc_info=True)
+            self.complaints.say("radius_intake_failed", client.name, "fault", size=len(raw), exc_info=True)
             return "fault"
         return ""
 
@@ -241,7 +241,7 @@ class Intake:
             self._send(link, known, peer)
         else:
             bound, client_bound = self._bounds[code]
-            of_client = self._of_client[client]
+            of_client = self._of_client.get(client, 0)
             if self._in_progress >= bound or of_client >= client_bound:
                 link.retransmissions.forget(known)
                 self._shed(client, kind, "busy" if self._in_progress >= bound else "client_share")
@@ -272,22 +272,22 @@ class Intake:
                 self._send(link, answer, task.peer)
             else:
                 outcome = "overtaken"
-        except (
-            Exception,
-            gevent.Timeout,
-        ):  # a Timeout that got away is no Exception, and would cost a worker
-            name = task.client.name
-            self.complaints.say(
-                "radius_request_failed", name, "fault", packet=task.request.raw.hex(), exc_info=True
-            )
+        except (Exception, gevent.Timeout):  # a stray Timeout is no Exception, and would cost a worker
+            name, code = task.client.name, int(task.request.code)
+            self.complaints.say("radius_request_failed", name, "fault", code=code, exc_info=True)
         finally:
             link.retransmissions.forget(task.pending)
             self._in_progress -= 1
-            self._of_client[task.client] -= 1
+            self._leave(task.client)
             if self._last_out is not None and not self._in_progress:
                 self._last_out.set()
             if outcome:
                 self.observer.answered(link.kind, outcome, time.perf_counter() - task.arrived_s)
+
+    def _leave(self, client: Client) -> None:
+        left = self._of_client.pop(client) - 1
+        if left:
+            self._of_client[client] = left
 
     def _tell_alive(self, link: Link, request: Request, secret: bytes, peer: Any) -> None:
         """RFC 5997: who hears nothing goes to another server, so silence says "not healthy"."""
@@ -301,6 +301,13 @@ class Intake:
     def _shed(self, client: Client, kind: Kind, reason: str) -> None:
         self.observer.shed(kind, reason)
         self.complaints.say("radius_overload", client.name, reason)
+
+
+def _place(source: Hashable) -> str:
+    """The address in what tells sources apart, for the log."""
+    while isinstance(source, tuple):
+        source = source[0]
+    return str(source)
 
 
 class _Crew:

@@ -26,6 +26,7 @@ from ocs.errors import OutsideError
 from radius.clients import Client, Clients
 from radius.intake import Intake, Kind
 from radius.observe import UNKNOWN
+from radius.packets import MAX_LENGTH
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +34,6 @@ SECRET: Final = b"radsec"
 """RFC 6614 2.3."""
 
 _HEADER: Final = 20
-_LARGEST: Final = 4096
 _READ_AT_ONCE: Final = 16 * 1024
 """One TLS record at most; then others have their turn."""
 
@@ -73,7 +73,7 @@ class Frames:
         start = 0
         while len(buffer) - start >= 4:
             length = int.from_bytes(buffer[start + 2 : start + 4])
-            if not _HEADER <= length <= _LARGEST:
+            if not _HEADER <= length <= MAX_LENGTH:
                 raise ValueError(f"a packet of {length} octets")
             if len(buffer) - start < length:
                 break

@@ -9,6 +9,7 @@ the answer must leave from there (RFC 2865 section 3: a client knows the server 
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from struct import Struct
@@ -22,11 +23,9 @@ from ocs.errors import OutsideError
 from radius.clients import Clients
 from radius.intake import Intake, Kind
 from radius.observe import UNKNOWN
+from radius.packets import MAX_LENGTH
 
 log = structlog.get_logger(__name__)
-
-LARGEST: Final = 4096
-"""Octets of a packet at most (RFC 2865 section 3). What a longer datagram has more is never read."""
 
 # Linux numbers that the socket module does not name.
 _SO_TIMESTAMPNS: Final = 35
@@ -132,7 +131,7 @@ class Listener:
         receive, take = self.socket.recvmsg, self._take
         for _ in range(self._intake.limits.read_at_once):
             try:
-                raw, ancillary, _, source = receive(LARGEST, _ANCILLARY_BYTES)
+                raw, ancillary, _, source = receive(MAX_LENGTH, _ANCILLARY_BYTES)
             except BlockingIOError:
                 return False
             except OSError as fault:
@@ -142,7 +141,7 @@ class Listener:
             try:
                 take(raw, ancillary, source)
             except Exception:
-                log.exception("radius_reader_failed", kind=self.kind.value, packet=raw.hex())
+                log.exception("radius_reader_failed", kind=self.kind.value, size=len(raw))
         return True
 
     def _take(self, raw: bytes, ancillary: list[Any], source: Any) -> None:
@@ -154,7 +153,7 @@ class Listener:
                     seconds, nanoseconds = _TIMESPEC.unpack(value)
                     age_ms = max(0, time.time_ns() - seconds * 1_000_000_000 - nanoseconds) // _NS_PER_MS
                 elif kind == _SO_RXQ_OVFL:
-                    self._count_lost(int.from_bytes(value, "little"))
+                    self._count_lost(int.from_bytes(value, sys.byteorder))
             else:
                 local = value
         client = self.clients.at(source[0])

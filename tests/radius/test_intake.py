@@ -261,15 +261,15 @@ def test_the_answer_to_an_overtaken_request_is_not_sent() -> None:
 
 
 def test_under_load_calls_are_shed_before_accounting_and_questions_for_life_never() -> None:
-    desk = Desk(Limits(workers=1, access_waiting=2, accounting_waiting=4, client_share=1.0))
+    desk = Desk(Limits(workers=1, access_waiting=2, accounting_waiting=4))
     auth, acct = Wire(desk, Kind.AUTH), Wire(desk, Kind.ACCT)
     answered = access(99)
     auth.bring(answered, NAS)
     desk.gate.clear()
     for number in range(4):
-        auth.bring(access(number), NAS)
+        auth.bring(access(number), client(f"gw{number}"))
     for number in range(4):
-        acct.bring(accounting(number, f"s{number}"), NAS)
+        acct.bring(accounting(number, f"s{number}"), client(f"gw{number}"))
     assert desk.intake.in_progress == 4
     assert desk.counts.seen["shed", "auth", "busy"] == 2
     assert desk.counts.seen["shed", "acct", "busy"] == 2

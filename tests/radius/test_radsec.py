@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from radius.observe import UNKNOWN
 from radius.packets import Code, Request, encode_request
 from radius.radsec import SECRET, Connection, Frames, RadSecLimits, RadSecServer, tls_context
 from tests.radius.nas import NAMES, PATIENCE_S, Desk, answer_to, client, everybody, settle
+from tests.servers import Missing, give_up
 
 
 def access(identifier: int = 1, secret: bytes = SECRET) -> bytes:
@@ -100,6 +102,8 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes
 
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
+    if shutil.which("openssl") is None:
+        give_up(Missing("openssl is not installed"))
     return Papers(tmp_path_factory.mktemp("papers"))
 
 
