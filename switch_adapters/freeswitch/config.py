@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from ocs.refusals import Refusal
+from ocs.services.refusal_codes import SIP_ANSWERS
 
 
 class Offer(StrEnum):
@@ -68,27 +70,27 @@ class Rejection:
     announcement: str | None = None
 
 
+_CAUSES: Final[Mapping[Refusal, str]] = {
+    Refusal.OVERLOADED: "SWITCH_CONGESTION",
+    Refusal.UNAVAILABLE: "NORMAL_TEMPORARY_FAILURE",
+    Refusal.CALL_CLOSED: "NORMAL_TEMPORARY_FAILURE",
+    Refusal.CALL_ID_IN_USE: "CALL_REJECTED",
+    Refusal.NO_PAYER: "OUTGOING_CALL_BARRED",
+    Refusal.BAD_NUMBER: "INVALID_NUMBER_FORMAT",
+    Refusal.NO_RATE: "NO_ROUTE_DESTINATION",
+    Refusal.NUMBER_BLOCKED: "OUTGOING_CALL_BARRED",
+    Refusal.RATE_LIMIT: "SWITCH_CONGESTION",
+    Refusal.ACCOUNT_UNKNOWN: "OUTGOING_CALL_BARRED",
+    Refusal.ACCOUNT_BLOCKED: "OUTGOING_CALL_BARRED",
+    Refusal.CONCURRENCY_LIMIT: "USER_BUSY",
+    Refusal.DAILY_SPEND_LIMIT: "CALL_REJECTED",
+    Refusal.INSUFFICIENT_FUNDS: "CALL_REJECTED",
+}
+
+
 def default_rejections() -> dict[Refusal, Rejection]:
-    """402 for credit, 403 for what is blocked, 404 for no rate or no number, 503 for us (try elsewhere)."""
-    credit = Rejection("CALL_REJECTED", "402 Payment Required")
-    forbidden = Rejection("OUTGOING_CALL_BARRED", "403 Forbidden")
-    ours = Rejection("NORMAL_TEMPORARY_FAILURE", "503 Service Unavailable")
-    busy = Rejection("SWITCH_CONGESTION", "503 Service Unavailable")
-    return {
-        Refusal.OVERLOADED: busy,
-        Refusal.UNAVAILABLE: ours,
-        Refusal.CALL_CLOSED: ours,
-        Refusal.NO_PAYER: forbidden,
-        Refusal.BAD_NUMBER: Rejection("INVALID_NUMBER_FORMAT", "484 Address Incomplete"),
-        Refusal.NO_RATE: Rejection("NO_ROUTE_DESTINATION", "404 Not Found"),
-        Refusal.NUMBER_BLOCKED: forbidden,
-        Refusal.RATE_LIMIT: busy,
-        Refusal.ACCOUNT_UNKNOWN: forbidden,
-        Refusal.ACCOUNT_BLOCKED: forbidden,
-        Refusal.CONCURRENCY_LIMIT: Rejection("USER_BUSY", "486 Busy Here"),
-        Refusal.DAILY_SPEND_LIMIT: credit,
-        Refusal.INSUFFICIENT_FUNDS: credit,
-    }
+    """The hang-up cause of each refusal, and the SIP answer that every door gives for it."""
+    return {reason: Rejection(cause, SIP_ANSWERS[reason].line) for reason, cause in _CAUSES.items()}
 
 
 @dataclass(frozen=True, slots=True)
