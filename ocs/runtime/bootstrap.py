@@ -45,6 +45,7 @@ from ocs.runtime.clock import SystemClock
 from ocs.runtime.housekeeping import prune_keys
 from ocs.runtime.inside import LiveCalls
 from ocs.runtime.metrics import Metrics
+from ocs.runtime.nas_doors import NasDoors
 from ocs.runtime.settings import Settings
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.desk import Desk
@@ -55,7 +56,7 @@ from ocs.services.news import News
 from ocs.services.own_switches import SwitchKeeper
 from ocs.services.recover_calls import recover_calls
 from ocs.services.simulate import Simulator
-from ocs.services.users import ManageUsers
+from ocs.services.users import ManageUsers, UserDirectory
 from ocs.sessions.session import from_row
 from switch_adapters.freeswitch.door import FreeSwitch
 
@@ -78,6 +79,7 @@ class System:
     calls: CallRepository
     make_door: Callable[[Settings, str], FreeSwitch | None]
     """A door, not started, to the switch of this name; None: settings do not name it."""
+    users: UserDirectory
     signals: Signals = field(default_factory=MemorySignals)
     keeper: SwitchKeeper | None = None
     """Who has which switch, where there may be several daemons; None: everything is ours."""
@@ -91,13 +93,25 @@ class System:
         )
         for wanted in self.settings.freeswitch:
             self._place_door(wanted.name)
+        self.doors = NasDoors(
+            self.settings,
+            self.charging,
+            self.users,
+            self.clock,
+            self.metrics,
+            load_open=self.calls.open_snapshots,
+            took=self.news.call_taken,
+            ready=lambda: self.recovered and not self.stopping,
+        )
 
     def start(self) -> None:
         """Take in the calls that were left open, then open the doors: of every switch that is ours.
 
         Raises OutsideError.
         """
-        names = sorted({*self.switches, *self.calls.open_switches()})
+        self.directory.warm()
+        self.users.warm()
+        names = sorted({*self.switches, *self.doors.nas, *self.calls.open_switches()})
         if self.keeper is None:
             log.info("recovering")
             log.info("recovered", calls=self._recover(names))
@@ -106,11 +120,14 @@ class System:
         else:
             self.keeper.start(names)
         self.recovered = True
+        self.doors.start()
         self.signals.subscribe(self.news.hear)
 
     def take_over(self, name: str) -> None:
         """This switch is ours from now on: take in its calls, open its door. Raises OutsideError."""
         log.info("recovered", switch=name, calls=self._recover([name]))
+        if name in self.doors.nas:
+            return  # it has no link; whichever daemon it asks answers
         self.refresh_tariffs()  # its calls may have been answered at versions that we had dropped
         door = self._place_door(name)  # anew: its Core-UUID may have changed under another daemon
         if door is not None:
@@ -118,6 +135,8 @@ class System:
 
     def let_go(self, name: str) -> None:
         """This switch is another daemon's: close its door, forget its calls as they are."""
+        if name in self.doors.nas:
+            return
         if name in self.switches:
             self.switches[name].stop()
         self.charging.let_go(name)
@@ -141,6 +160,7 @@ class System:
         """Refuse new calls, let answers out, let go of the switches, commit what waits. Calls stay up."""
         self.stopping = True
         self.charging.refusing = True
+        self.doors.stop()
         deadline_ms = self.clock.monotonic_ms() + self.settings.daemon.stop_timeout_s * 1000
         while not self.charging.idle and self.clock.monotonic_ms() < deadline_ms:
             gevent.sleep(0.01)
@@ -162,6 +182,11 @@ class System:
         loaded = apart(partial(refresh_book, self.tariffs, self.book, self.clock.now_ms(), keep))
         for info in loaded:
             log.info("tariff_loaded", tariff=info.tariff, version=info.version, rates=info.rate_count)
+
+    def catch_up(self) -> None:
+        """Take over what other processes changed of accounts and users. Raises OutsideError."""
+        self.directory.catch_up()
+        self.users.catch_up()
 
     def apply(self, settings: Settings) -> None:
         """Take over what may change while calls are up: charging policy, payer rules, number plan."""
@@ -207,6 +232,18 @@ class System:
                 detail=switch.core_uuid if self.keeper is None else self.keeper.holder(name),
             )
             for name, switch in self.switches.items()
+        ] + [
+            SwitchView(
+                name=wanted.name,
+                kind=wanted.kind,
+                address=", ".join(wanted.radius.addresses) if wanted.radius else "",
+                up=True,  # it comes when it wants something
+                since_ms=None,
+                version="",
+                open_calls=len(self.charging.open_channels(wanted.name)),
+                detail="",
+            )
+            for wanted in self.settings.nas
         ]
 
     def take_cdr(self, switch: str, body: bytes, content_type: str) -> None:
@@ -245,7 +282,9 @@ def build(
     tariffs, book, calls = TariffRepository(engine), TariffBook(), CallRepository(engine)
     refresh_book(tariffs, book, clock.now_ms(), _versions_of_open_calls(calls))
     committer = _committer(settings, engine, clock, metrics)
-    directory = Directory(PayerRepository(engine).payer, clock)
+    payers, credentials = PayerRepository(engine), UserRepository(engine)
+    directory = Directory(payers.payer, clock, payers)
+    several = bool(settings.redis.url) and engine.dialect.name == "postgresql"  # SQLite: one daemon
     charging = ChargeCalls(
         Desk(
             ledger=committer,
@@ -260,6 +299,7 @@ def build(
             payer_rules=tuple(rule.rule() for rule in settings.payer),
             supplier_rules=tuple(rule.rule() for rule in settings.supplier),
             max_open_calls=settings.charging.max_open_calls,
+            alone=not several,
         )
     )
     system = System(
@@ -274,9 +314,10 @@ def build(
         charging,
         calls,
         make_door=partial(_door, charging, clock, jitter, metrics, SwitchRepository(engine)),
+        users=UserDirectory(credentials.view, clock, credentials),
         signals=_signals(settings, metrics),
     )
-    if settings.redis.url and engine.dialect.name == "postgresql":  # SQLite: one daemon, whatever else
+    if several:
         system.keeper = SwitchKeeper(
             LeaseRepository(engine),
             settings.daemon.full_name(),

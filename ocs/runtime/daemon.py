@@ -34,6 +34,9 @@ TARIFF_REFRESH_S: Final = 30.0
 PRUNE_S: Final = 3_600.0
 """How often what is too old is thrown away."""
 
+CATCH_UP_S: Final = 1.0
+"""How soon a change of an account or a user by another process is seen here."""
+
 LAG_PROBE_S: Final = 1.0
 
 
@@ -94,6 +97,7 @@ class Daemon:
         self._beats = [
             gevent.spawn(self._refresh_tariffs),
             gevent.spawn(self._probe_lag),
+            gevent.spawn(self._catch_up),
             gevent.spawn(self._prune),
         ]
         if (every_s := watchdog_s()) is not None:
@@ -142,6 +146,14 @@ class Daemon:
                 self._system.prune()
             except Exception as fault:  # old rows harm nobody; the next round tries again
                 log.error("not_pruned", error=str(fault))
+
+    def _catch_up(self) -> None:
+        while True:
+            gevent.sleep(CATCH_UP_S)
+            try:
+                self._system.catch_up()
+            except Exception as fault:  # what is known stays; the next round tries again
+                log.error("not_caught_up", error=str(fault))
 
     def _probe_lag(self) -> None:
         clock, metrics = self._system.clock, self._system.metrics

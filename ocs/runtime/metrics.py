@@ -16,7 +16,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 from switch_adapters.freeswitch.observe import Observer
 
-_QUICK_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+QUICK_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Buckets of a histogram of things that take milliseconds."""
 _LATE_S: Final = (-1.0, -0.1, -0.05, -0.02, 0.0, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 
@@ -45,7 +46,7 @@ class Metrics(Observer):
             "ocs_decisions_total", "Answers to calls that want to start: granted, or the refusal", "outcome"
         )
         self._authorisation = histogram(
-            "ocs_authorisation_seconds", "From the offer's arrival to our answer on its way", _QUICK_S
+            "ocs_authorisation_seconds", "From the offer's arrival to our answer on its way", QUICK_S
         )
         self._extensions = counter(
             "ocs_extensions_total",
@@ -68,7 +69,7 @@ class Metrics(Observer):
 
         self._queue_depth = gauge("ocs_ledger_queue_commands", "Commands that wait for a transaction")
         self._batch_commands = histogram("ocs_ledger_batch_commands", "Commands in one transaction", _COUNTS)
-        self._batch_seconds = histogram("ocs_ledger_batch_seconds", "Duration of one transaction", _QUICK_S)
+        self._batch_seconds = histogram("ocs_ledger_batch_seconds", "Duration of one transaction", QUICK_S)
         self._batch_failures = counter("ocs_ledger_batch_failures_total", "Transactions that failed")
 
         self._link_up = gauge("ocs_switch_link_up", "1 while the link to the switch is up", "switch")
@@ -80,7 +81,7 @@ class Metrics(Observer):
             "ocs_switch_commands_total", "Commands sent to a switch", "switch", "command", "result"
         )
         self._switch_command_seconds = histogram(
-            "ocs_switch_command_seconds", "From a command to its reply", _QUICK_S, "switch"
+            "ocs_switch_command_seconds", "From a command to its reply", QUICK_S, "switch"
         )
         self._unauthorised = counter(
             "ocs_calls_unauthorised_total", "Calls that should have asked and talked without", "switch"
@@ -104,7 +105,7 @@ class Metrics(Observer):
             "ocs_http_requests_total", "Requests of the HTTP API", "method", "route", "status"
         )
         self._http_seconds = histogram(
-            "ocs_http_request_seconds", "Duration of a request of the HTTP API", _QUICK_S, "route"
+            "ocs_http_request_seconds", "Duration of a request of the HTTP API", QUICK_S, "route"
         )
         self._loop_lag = gauge("ocs_loop_lag_seconds", "How late the event loop ran a timer that was due")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Final
 
 import structlog
@@ -40,6 +41,7 @@ from ocs.sessions.events import (
     Offered,
     Reach,
     Reject,
+    Ringing,
     SwitchCommand,
     Warn,
 )
@@ -130,9 +132,8 @@ class Nas:
 
         Raises Unavailable if the question could not be decided.
         """
-        if not self._charging.desk.alone:
-            self._meet(report.channel)
-        handled = self._ask(report.channel, self._offer(report, Mode.AUTHORISE))
+        known = None if self._charging.desk.alone else self._meet(report.channel)
+        handled = self._ask(report.channel, self._offer(report, Mode.AUTHORISE, known))
         session = handled.session
         if not _same_call(session, report):
             log.warning(
@@ -159,7 +160,7 @@ class Nas:
     def started(self, report: Report) -> bool:
         """The call is answered, or (report.answered False) begins without a question. True: it is durable."""
         if not report.answered:
-            return self._begin(report).durable
+            return self._hear(report, Ringing(report.at_ms)).durable
         handles = dict(report.handles)
         if report.event_at_ms is not None:
             handles["answered_event_ms"] = str(report.event_at_ms)
@@ -181,7 +182,7 @@ class Nas:
     def failed(self, report: Report) -> bool:
         """The attempt came to nothing. True: what it held is let go, durably."""
         session = self._known(report.channel)
-        if session is None or session.state is not State.RINGING:
+        if session is None or session.answered_at_ms is not None or session.state is State.CLOSED:
             return session is None or session.state is not State.SETTLING
         event = Ended(report.at_ms, 0, report.cause or "FAILED", report.ended_by)
         return self._ask(report.channel, event).durable
@@ -225,11 +226,12 @@ class Nas:
         charging, now_ms = self._charging, self._charging.desk.clock.now_ms()
         known = charging.open_channels(self.name)
         lost = [channel for channel in known if channel not in alive]
-        if len(lost) >= BIG_LOSS and 2 * len(lost) > len(known) and not self._doubted:
+        doubtful = len(lost) >= BIG_LOSS and 2 * len(lost) > len(known)
+        if doubtful and not self._doubted:
             self._doubted = True
             log.warning("listing_doubted", nas=self.name, lacks=len(lost), of=len(known))
             return
-        self._doubted = False
+        self._doubted = doubtful
         for channel in known:
             if channel in alive:
                 session = self._session(channel)
@@ -240,7 +242,8 @@ class Nas:
 
     # --- inside -------------------------------------------------------------------------------------
 
-    def _offer(self, report: Report, mode: Mode, began_ms: int = 0) -> Offered:
+    def _offer(self, report: Report, mode: Mode, before: Session | None, began_ms: int = 0) -> Offered:
+        """`before`: the call that went by this id until now, and was let go."""
         return Offered(
             at_ms=report.at_ms - began_ms,
             mode=mode,
@@ -250,20 +253,25 @@ class Nas:
             longest_ms=None if self._reach.movable else self._longest_ms,
             reach=self._reach,
             handles={**report.handles, "from": report.origin, "to": report.destination},
+            call_id="" if self._charging.desk.alone else self._call_id(report, before),
         )
+
+    def _call_id(self, report: Report, before: Session | None) -> str:
+        """The same at every daemon that is asked of a call before any has stored it: so they hold once.
+
+        Of another's call by the same id it is another: nobody rides on a hold that he did not ask for.
+        """
+        days = report.at_ms // 86_400_000
+        names = (self.name, report.channel, report.origin, report.destination, before and before.call_id, days)
+        return blake2b("\n".join(map(str, names)).encode(), digest_size=16).hexdigest()
 
     def _hear(self, report: Report, event: CallEvent, began_ms: int = 0) -> Handled:
         """Tell the call, which begins now if nobody has heard of it, or it was let go unheard."""
         session = self._known(report.channel)
         if session is None or (session.expired and not isinstance(event, Ended)):
             log.info("call_not_asked_for", nas=self.name, channel=report.channel, kind=type(event).__name__)
-            return self._ask(report.channel, self._offer(report, Mode.WATCH, began_ms), event)
+            return self._ask(report.channel, self._offer(report, Mode.WATCH, session, began_ms), event)
         return self._ask(report.channel, event)
-
-    def _begin(self, report: Report) -> Handled:
-        if self._known(report.channel) is None:
-            return self._ask(report.channel, self._offer(report, Mode.WATCH))
-        return self._ask(report.channel)
 
     def _end(self, report: Report, session: Session | None) -> Ended:
         duration_ms, source, answered_at_ms = report.talk_ms, "event", None
@@ -277,11 +285,12 @@ class Nas:
                 began = session.handles.get("answered_event_ms")
                 if began is not None and report.event_at_ms is not None:
                     duration_ms = max(0, report.event_at_ms - int(began))
-        return Ended(report.at_ms, duration_ms, report.cause, report.ended_by, answered_at_ms, source)
+        cause = report.cause or "STOP"
+        return Ended(report.at_ms, duration_ms, cause, report.ended_by, answered_at_ms, source)
 
     def _ask(self, channel: str, *events: CallEvent) -> Handled:
         handled = self._charging.ask(self.name, channel, *events)
-        if handled is None or handled.session.state is State.NEW:
+        if handled is None or handled.session.state in (State.NEW, State.ASKING):
             raise Unavailable(f"{self.name} {channel}: the call is on its way to another daemon, or failed")
         return handled
 
@@ -298,7 +307,8 @@ class Nas:
         if (session := self._session(channel)) is not None:
             return session
         snapshot = self._charging.desk.find_call(self.name, channel)
-        return None if snapshot is None else self._take_in(snapshot)
+        # Another report of the call may have come while the database was asked.
+        return self._session(channel) or (None if snapshot is None else self._take_in(snapshot))
 
     def _take_in(self, snapshot: Snapshot) -> Session:
         session = from_row(snapshot)

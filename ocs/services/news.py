@@ -22,6 +22,7 @@ TERMS_CHANGED: Final = "terms_changed"
 TARIFFS_CHANGED: Final = "tariffs_changed"
 KILL_CALL: Final = "kill_call"
 SWITCH_TAKEN: Final = "switch_taken"
+CALL_TAKEN: Final = "call_taken"
 
 
 class News:
@@ -48,6 +49,7 @@ class News:
             SWITCH_TAKEN: lambda told: switch_taken(
                 str(told["switch"]), str(told["owner"]), int(told["fence"])
             ),
+            CALL_TAKEN: lambda told: charging.leave(str(told["call_id"])),
             RESUMED: self._catch_up,
         }
 
@@ -73,6 +75,10 @@ class News:
         """This daemon took a switch."""
         told = {"switch": lease.name, "owner": lease.owner, "fence": lease.fence}
         self._signals.publish(SWITCH_TAKEN, told)
+
+    def call_taken(self, call_id: str) -> None:
+        """A NAS reported on a call that another daemon had: it is here from now on."""
+        self._signals.publish(CALL_TAKEN, {"call_id": call_id})
 
     def hear(self, topic: str, payload: Mapping[str, Any]) -> None:
         """Do here what another daemon did. What cannot be read is logged and changes nothing."""

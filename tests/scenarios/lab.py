@@ -164,6 +164,7 @@ class Lab:
             **terms,
         )
         view = self.services.accounts.create(new)
+        self.services.terms_changed()
         self._codes[view.account_id] = code
         if parse_amount(balance, "USD"):
             self.top_up(code, balance)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from ocs.runtime.settings.base import Address, SecretFile, Section, secret_from
+from ocs.services.reply_templates import check as check_template
+from radius.attributes import merged, unknown_names
+from radius.packets import Names
 
 Kind = Literal["kamailio", "cisco", "freeswitch", "generic"]
 Credential = Literal["digest", "pap", "chap", "number", "authorize_only"]
@@ -53,8 +56,17 @@ class RadiusSettings(Section):
     """Requests in progress above which new Access-Requests meet silence: the NAS asks its next server."""
     accounting_waiting: int = Field(default=10_000, ge=1)
     """Requests in progress above which accounting meets silence too; the NAS repeats it."""
+    nonce_secret_file: SecretFile | None = None
+    """File whose first line our nonces are made with; the same for several daemons. Unset: one a start."""
+    nonce_secret: SecretStr | None = Field(default=None, validate_default=True)
+    """The secret itself; prefer nonce_secret_file."""
     answers_kept_s: int = Field(default=30, ge=5, le=600)
     """How long an answer is kept for copies of its request."""
+
+    @field_validator("nonce_secret")
+    @classmethod
+    def _nonce_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        return secret_from(info, value)
 
     @field_validator("radsec_certificate", "radsec_key", "radsec_ca")
     @classmethod
@@ -112,10 +124,31 @@ class NasRadius(Section):
     leg: Literal["either", "originate", "answer"] = "either"
     """Gateways that account both legs of a call (h323-call-origin): which leg's records count."""
 
+    @field_validator("accept_attributes", "reject_attributes")
+    @classmethod
+    def _are_templates(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            name, equals, template = text.partition("=")
+            if not equals or not Names.load().knows(name):
+                raise ValueError(f'{text!r} is not ATTRIBUTE=TEMPLATE, as in "SIP-AVP=seconds:{{seconds}}"')
+            check_template(template)
+        return texts
+
     @field_validator("secret")
     @classmethod
     def _secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         return secret_from(info, value)
+
+    def mapping(self) -> dict[str, Any]:
+        """Where facts stand, over the defaults of the kind: `radius.attributes.merged` takes it."""
+        legs = {} if self.leg == "either" else {"counted_legs": (self.leg,)}
+        return {**self.attributes, **legs}
+
+    @staticmethod
+    def templates(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        """ATTRIBUTE=TEMPLATE, taken apart."""
+        parts = [text.partition("=") for text in texts]
+        return tuple((name, template) for name, _, template in parts)
 
     @model_validator(mode="after")
     def _reachable(self) -> NasRadius:
@@ -184,6 +217,14 @@ class NasSettings(Section):
             radius = self.radius
             if radius is None or not radius.addresses or "/" in radius.addresses[0]:
                 raise ValueError("disconnect.address is required")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_its_attributes(self) -> NasSettings:
+        if self.radius is not None:
+            unknown = unknown_names(merged(self.kind, self.radius.mapping()), Names.load())
+            if unknown:
+                raise ValueError(f"radius.attributes names {', '.join(unknown)}, which nobody defines")
         return self
 
     def accepts(self) -> frozenset[str]:

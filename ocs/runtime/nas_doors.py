@@ -1,0 +1,203 @@
+"""How do the NAS of the settings come to be charged? Their calls, their RADIUS server, how they are ended.
+
+`ocs.runtime.bootstrap` makes one `NasDoors`; nothing here listens before `start`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import gevent
+import structlog
+
+from ocs.ports import CallControl, Clock
+from ocs.runtime.metrics import Metrics
+from ocs.runtime.radius_counts import RadiusCounts
+from ocs.runtime.settings import Settings
+from ocs.runtime.settings.base import parse_address
+from ocs.runtime.settings.nas import NasRadius, NasSettings
+from ocs.services.charge_calls import ChargeCalls
+from ocs.services.nas import Nas
+from ocs.services.users import UserDirectory
+from radius.attributes import merged
+from radius.authenticate import Authenticator, AuthPolicy, Method
+from radius.clients import Client, Clients
+from radius.door import DoorPolicy, RadiusDoor
+from radius.dynamic import DynamicAuthorization, DynamicNas
+from radius.intake import Intake, Kind, Limits
+from radius.nonces import nonce_key
+from radius.packets import Names
+from radius.radsec import RadSecServer, tls_context
+from radius.server import RadiusServer
+
+log = structlog.get_logger(__name__)
+
+SWEEP_S: Final = 60.0
+"""How often calls that no daemon looks after are looked for, where there are several."""
+
+_DICTIONARIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "kamailio": ("base", "sip_openser"),
+    "cisco": ("base", "cisco"),
+    "freeswitch": ("base", "freeswitch", "cisco"),
+    "generic": ("base", "sip_openser", "cisco", "freeswitch"),
+}
+
+
+class NasDoors:
+    """Every `[[nas]]`, by name, and the servers that they reach."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        charging: ChargeCalls,
+        users: UserDirectory,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        load_open: Callable[[str], Iterable[Mapping[str, Any]]],
+        took: Callable[[str], object],
+        ready: Callable[[], bool],
+    ) -> None:
+        """`load_open`, `took`: see `Nas`. ready: whether Status-Server is answered. Raises OutsideError."""
+        self._settings = settings
+        self._clock = clock
+        self._counts = RadiusCounts(metrics)
+        self.nas: dict[str, Nas] = {}
+        self._listings: list[tuple[Nas, Any, int]] = []
+        for wanted in settings.nas:
+            control = self._control(wanted)
+            nas = self.nas[wanted.name] = Nas(
+                wanted.name,
+                charging,
+                longest_ms=wanted.session_timeout_s * 1000,
+                grace_ms=wanted.grace_s * 1000,
+                control=control,
+                load_open=load_open,
+                took=took,
+            )
+            charging.attach(nas)
+        self._servers = self._radius(settings, users, ready)
+        self._beats: list[gevent.Greenlet] = []
+
+    def start(self) -> None:
+        """Listen. Raises OutsideError if an address cannot be had."""
+        for server in self._servers:
+            server.start()
+        self._beats = [gevent.spawn(self._list, *listing) for listing in self._listings]
+
+    def stop(self) -> None:
+        """Take no more requests, let the answers out."""
+        gevent.killall(self._beats)
+        for server in self._servers:
+            server.stop()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where RADIUS is listened for, as HOST:PORT/KIND."""
+        udp = [server for server in self._servers if isinstance(server, RadiusServer)]
+        return [f"{host}:{port}/{kind}" for server in udp for host, port, kind in server.addresses]
+
+    # --- inside -------------------------------------------------------------------------------------
+
+    def _radius(
+        self, settings: Settings, users: UserDirectory, ready: Callable[[], bool]
+    ) -> list[RadiusServer | RadSecServer]:
+        wanted = settings.radius
+        clients = [
+            _client(each, each.radius, self.nas[each.name])
+            for each in settings.nas
+            if each.radius is not None
+        ]
+        if not clients:
+            return []
+        secret = wanted.nonce_secret.get_secret_value().encode() if wanted.nonce_secret else None
+        authenticator = Authenticator(users, self._clock, nonce_key(secret or secrets.token_bytes(32)))
+        intake = Intake(
+            RadiusDoor(authenticator, self._clock, self._counts).handle,
+            clock=self._clock,
+            limits=Limits(
+                access_waiting=wanted.access_waiting,
+                accounting_waiting=wanted.accounting_waiting,
+                answers_kept_ms=wanted.answers_kept_s * 1000,
+            ),
+            observer=self._counts,
+            healthy=ready,
+        )
+        listen = [(*parse_address(text), Kind.AUTH) for text in wanted.auth_listen]
+        listen += [(*parse_address(text), Kind.ACCT) for text in wanted.acct_listen]
+        known = Clients(clients)
+        servers: list[RadiusServer | RadSecServer] = [
+            RadiusServer(known, intake, listen=listen, reuse_port=wanted.reuse_port)
+        ]
+        if wanted.radsec_listen:
+            assert wanted.radsec_certificate is not None
+            assert wanted.radsec_key is not None
+            assert wanted.radsec_ca is not None
+            context = tls_context(wanted.radsec_certificate, wanted.radsec_key, wanted.radsec_ca)
+            where = [parse_address(wanted.radsec_listen)]
+            servers.append(RadSecServer(known, intake, context, listen=where, reuse_port=wanted.reuse_port))
+        return servers
+
+    def _control(self, wanted: NasSettings) -> CallControl | None:
+        if wanted.disconnect is not None:
+            orders, radius = wanted.disconnect, wanted.radius
+            secret = radius.secret.get_secret_value() if radius and radius.secret else ""
+            return DynamicAuthorization(
+                DynamicNas(
+                    wanted.name,
+                    orders.address or (radius.addresses[0] if radius else ""),
+                    secret.encode(),
+                    port=orders.port,
+                    extends=orders.extends,
+                    coa_timeout=orders.timeout_is,
+                    message_authenticator=orders.message_authenticator,
+                ),
+                clock=self._clock,
+                observer=self._counts,
+            )
+        return None
+
+    def _list(self, nas: Nas, control: Any, every_s: int) -> None:
+        while True:
+            alive = control.listing()
+            if alive is not None:
+                nas.take_listing(alive)
+            gevent.sleep(every_s)
+
+
+def _client(wanted: NasSettings, radius: NasRadius, nas: Nas) -> Client:
+    secret = radius.secret.get_secret_value() if radius.secret else "radsec"
+    accepts = wanted.accepts()
+    dictionaries = _DICTIONARIES[wanted.kind]
+    if radius.rfc5090_numbers:
+        dictionaries = ("base", "sip_rfc5090")
+    password = radius.number_password
+    return Client(
+        wanted.name,
+        radius.addresses,
+        secret.encode(),
+        Names.load(*dictionaries),
+        kind=wanted.kind,
+        require_message_authenticator=not radius.legacy,
+        limit_proxy_state=radius.limit_proxy_state,
+        certificate_names=radius.certificate_names,
+        door=DoorPolicy(
+            nas,
+            merged(wanted.kind, radius.mapping()),
+            AuthPolicy(
+                frozenset(method for method in Method if method.value in accepts),
+                realm=radius.realm,
+                own_nonces=radius.nonces,
+            ),
+            by_number="number" in accepts,
+            number_password=password.get_secret_value().encode() if password else None,
+            vouches="authorize_only" in accepts,
+            interim_s=wanted.interim_s,
+            h323=wanted.h323(),
+            accept_attributes=radius.templates(radius.accept_attributes),
+            reject_attributes=radius.templates(radius.reject_attributes),
+            silent_when_unavailable=radius.when_unavailable == "silence",
+        ),
+    )
