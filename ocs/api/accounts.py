@@ -176,6 +176,7 @@ class AccountList:
                 timezone=wanted.timezone,
             )
         )
+        self._services.terms_changed()
         answer(resp, account_json(view), 201)
 
 
