@@ -74,7 +74,7 @@ KINDS: Final[Mapping[str, AttributeMap]] = {
     "generic": _GENERIC,
     "kamailio": AttributeMap(
         user=("User-Name", "Sip-Uri-User"),
-        # A 2xx is no cause; a Stop then says by which method: BYE or CANCEL.
+        # A Stop has no code of its own, it says by which method: BYE or CANCEL.
         cause=("Acct-Terminate-Cause", "Sip-Response-Code", "Sip-Method"),
         # Call-ID and From tag of its own request (kam_29).
         phantom_ids=("123",),

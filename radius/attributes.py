@@ -136,7 +136,7 @@ def read(request: Request, attribute_map: AttributeMap, arrived_ms: int) -> Fact
         event_at_ms=stamp_s * 1_000 if stamp_s else None,
         at_ms=arrived_ms - delay_ms,
         delay_ms=delay_ms,
-        cause=_cause(request, at) if status in _ENDS else "",
+        cause=_cause(request, at, status) if status in _ENDS else "",
         answered=status is not None and not cancelled and _answered(at, status, answered_at, talk_ms),
         bogus=phantom or (status is not None and not _counts(request, at, leg)),
         leg=leg,
@@ -234,11 +234,11 @@ def _counts(request: Request, at: AttributeMap, leg: str) -> bool:
     return leg.lower() in at.counted_legs if leg else not _first(request, at.other_leg)
 
 
-def _cause(request: Request, at: AttributeMap) -> str:
+def _cause(request: Request, at: AttributeMap, status: Status | None) -> str:
     for name in at.cause:
         text = request.label(name)
-        if text is None or (name == "Sip-Response-Code" and text.startswith("2")):
-            continue
+        if text is None or (name == "Sip-Response-Code" and status is Status.STOP):
+            continue  # a Stop's code is what BYE got for an answer (kam_20: 408)
         if name in at.hexadecimal:
             try:
                 text = str(int(text, 16))
