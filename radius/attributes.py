@@ -35,7 +35,7 @@ __all__ = [
 _LONGEST_CAUSE: Final = 64
 _SURE_MS: Final = 7 * 86_400_000
 """An Acct-Delay-Time above a week is a clock, not a delay."""
-_NEGATIVE: Final = 1 << 31
+_NEGATIVE_S: Final = 1 << 31
 """A duration from here on is a negative number that somebody put into an unsigned field."""
 _WRAP: Final = 1 << 32
 
@@ -120,6 +120,8 @@ def read(request: Request, attribute_map: AttributeMap, arrived_ms: int) -> Fact
     answered_at, ended_at = _moment(request, at.answered_at), _moment(request, at.ended_at)
     cancelled = status is Status.FAILED or (status is Status.STOP and request.label("Sip-Method") == "CANCEL")
     talk_ms = 0 if cancelled else _talk_ms(request, at, answered_at, ended_at)
+    if talk_ms is not None and talk_ms >= _NEGATIVE_S * 1_000:
+        talk_ms = None
     delay_ms = (request.integer("Acct-Delay-Time") or 0) * 1_000
     if delay_ms > _SURE_MS:
         delay_ms = 0
@@ -201,7 +203,7 @@ def _talk_ms(
 ) -> int | None:
     """Acct-Session-Time; microseconds or, below a second, the stated times say more exactly what it says."""
     seconds, microseconds = _number(request, at.talk_s), _number(request, at.talk_us)
-    if seconds is not None and seconds >= _NEGATIVE:
+    if seconds is not None and seconds >= _NEGATIVE_S:
         seconds = None
     if microseconds is not None:
         if seconds is None:

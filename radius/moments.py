@@ -97,6 +97,8 @@ def _local_ms(
         return None
     leap_ms = 1_000 * max(0, int(second) - 59)
     elapsed = shown - _EPOCH
+    if elapsed.days < 0:
+        return None
     return (elapsed.days * 86_400 + elapsed.seconds) * 1_000 + leap_ms + int(f"{fraction or '0':0<3}"[:3])
 
 

@@ -265,6 +265,15 @@ CONNECT, GONE = "*20:30:04.500 UTC Sat Nov 21 2026", "*20:30:05.300 UTC Sat Nov 
         ("a Stop without any duration", "cisco", [], None, True),
         ("whole seconds", "generic", [("Acct-Session-Time", 61)], 61_000, True),
         ("three octets", "generic", [("Acct-Session-Time", b"\0\0\x3d")], None, True),
+        ("more than anybody talks", "generic", [("Acct-Session-Time", 1 << 31)], None, True),
+        ("as much as fits", "generic", [("Acct-Session-Time", (1 << 31) - 1)], ((1 << 31) - 1) * 1_000, True),
+        (
+            "centuries between clocks",
+            "cisco",
+            [("h323-connect-time", CONNECT), ("h323-disconnect-time", CONNECT.replace("2026", "2126"))],
+            None,
+            True,
+        ),
         ("-1 in an unsigned field", "generic", [("Acct-Session-Time", 0xFFFFFFFF)], None, True),
         ("nobody talked", "generic", [("Acct-Session-Time", 0)], 0, True),
         ("nobody talked", "cisco", [("Acct-Session-Time", 0)], 0, False),
@@ -516,6 +525,7 @@ def test_times_are_read(text: str, utc_ms: int) -> None:
         "20:30:04 UTC Sat Nov 31 2026",
         "20:30:04 UTC Sat Foo 21 2026",
         "2026-13-01T00:00:00Z",
+        "1969-12-31T23:59:59Z",
         "0000-00-00T00:00:00+0000",
     ],
 )
