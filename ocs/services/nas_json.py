@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import StrEnum
@@ -46,13 +46,12 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Said:
     """A question or report, read. ours: our id of the call, if it says so (`class`): the call may go by
-    another Call-ID since. echo: what the sender wants back with the answer."""
+    another Call-ID since."""
 
     nas: str
     kind: Kind
     report: Report
     ours: str = ""
-    echo: Mapping[str, str | int] = field(default_factory=dict)
 
 
 FACTS: Final = ("from_user", "source_ip", "gateway", "accountcode")
@@ -60,6 +59,7 @@ FACTS: Final = ("from_user", "source_ip", "gateway", "accountcode")
 HANDLES: Final = ("from_tag", "to_tag", "cseq", "h_entry", "h_id")
 """Names of the call that `ocs.ports.CallControl` may need; call_id is one too."""
 ECHO: Final = ("id", "index", "label")
+"""Sent back as they came: by them a sender that does not wait knows what is answered."""
 FIELDS: Final = frozenset((
     "nas", "event", "call_id", "user", "origin", "destination", "at", "delay_s", "duration_s", "duration_ms",
     "class", "cause", "sip_code", "ended_by", "answered", "attributes", *FACTS, *HANDLES, *ECHO,
@@ -136,8 +136,18 @@ def read(said: Mapping[str, Any], now_ms: int, sender: str = "") -> Said:
         cause=(_described(said, "cause") or _described(said, "sip_code"))[:_LONGEST_CAUSE],
         ended_by=_one_of(said, "ended_by", EndedBy) or EndedBy.UNKNOWN,
     )
-    echo = {name: _echo(said, name) for name in ECHO if said.get(name) is not None}
-    return Said(nas, kind, report, _described(said, "class").removeprefix(OURS), echo)
+    return Said(nas, kind, report, _described(said, "class").removeprefix(OURS))
+
+
+def echo_of(said: Mapping[str, Any]) -> dict[str, str | int]:
+    """What the sender wants back with the answer, as it came; what is long or no name is not sent back."""
+    return {name: said[name] for name in ECHO if _may_be_echoed(said.get(name))}
+
+
+def _may_be_echoed(value: object) -> bool:
+    if isinstance(value, str):
+        return value.isprintable() and len(value) <= _LONGEST_ECHO
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 53
 
 
 def told(verdict: Verdict, routes: Sequence[str] = ()) -> dict[str, Any]:
@@ -276,16 +286,6 @@ def _handles(said: Mapping[str, Any], call_id: str) -> dict[str, str]:
     if 0 < len(call_id) <= _LONGEST_HANDLE:
         handles["call_id"] = call_id
     return handles
-
-
-def _echo(said: Mapping[str, Any], name: str) -> str | int:
-    value = said[name]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    text = _text(said, name)
-    if len(text) > _LONGEST_ECHO:
-        raise BadReport(f"{name}: at most {_LONGEST_ECHO} characters")
-    return text
 
 
 def _did_you_mean(name: str) -> str:

@@ -15,7 +15,7 @@ import structlog
 from ocs.errors import CallerError, NotFound, OutsideError
 from ocs.refusals import Refusal
 from ocs.services.nas import Nas
-from ocs.services.nas_json import ECHO, BadReport, Kind, Said, read, refused, told
+from ocs.services.nas_json import BadReport, Kind, Said, echo_of, read, refused, told
 
 log = structlog.get_logger("ocs.nas")
 
@@ -59,7 +59,7 @@ class NasQuestions:
         except OutsideError as fault:
             log.error("nas_unanswered", nas=known.nas, channel=known.report.channel, error=fault.message)
             answer = refused(Refusal.UNAVAILABLE)
-        return {**answer, **known.echo}
+        return {**answer, **echo_of(said)}
 
     def report(self, said: Mapping[str, Any], sender: str = "") -> dict[str, Any]:
         """Take a report: {"kept": true} once it is durable; {"kept": false}: send it again.
@@ -74,7 +74,7 @@ class NasQuestions:
         except OutsideError as fault:
             log.error("nas_report_not_kept", nas=known.nas, kind=known.kind.value, error=fault.message)
             kept = False
-        return {"kept": kept, **known.echo}
+        return {"kept": kept, **echo_of(said)}
 
     def hear(self, said: Mapping[str, Any], sender: str) -> dict[str, Any] | None:
         """Either of both, for a link that carries objects. Never raises for what is said.
@@ -87,8 +87,9 @@ class NasQuestions:
                 return self.authorise(said, sender)
             answer = self.report(said, sender)
         except CallerError as fault:
-            echo = {name: said[name] for name in ECHO if isinstance(said.get(name), str | int)}
-            return {**refused(Refusal.UNAVAILABLE), "kept": False, "error": fault.message, **echo}
+            return {
+                **refused(Refusal.UNAVAILABLE), "kept": False, "error": fault.message, **echo_of(said)
+            }  # fmt: skip
         return answer if answer["kept"] else None
 
     def _read(self, said: Mapping[str, Any], sender: str) -> tuple[Said, JsonNas]:
