@@ -45,13 +45,15 @@ def test_only_health_is_open_without_a_token(office: Office) -> None:
 PATHS = [
     ("POST", "/v1/accounts"), ("PATCH", "/v1/accounts/alice"), ("POST", "/v1/accounts/alice/top-ups"),
     ("POST", "/v1/accounts/alice/allowances"), ("POST", "/v1/rate"), ("POST", "/v1/tariffs/retail/versions"),
-    ("POST", "/v1/fx-rates"), ("POST", "/v1/freeswitch/fs1/cdr"),
+    ("POST", "/v1/fx-rates"), ("POST", "/v1/freeswitch/fs1/cdr"), ("POST", "/v1/users"),
+    ("PATCH", "/v1/users/alice"), ("POST", "/v1/user-imports"),
 ]  # fmt: skip
 JSONISH = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
         st.sampled_from(["code", "currency", "amount", "name", "seconds", "account", "destination",
+                         "username", "realm", "password", "ha1", "chap",
                          "csv", "terms",
                          "base", "quote", "rate", "credit_limit", "prefixes", "at", "x"]), inner, max_size=6),
     max_leaves=8,
@@ -69,7 +71,7 @@ def test_no_body_makes_a_fault_of_ours(office: Office, where: tuple[str, str], b
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    path=st.sampled_from(["/v1/accounts", "/v1/cdrs", "/v1/calls", "/v1/tariffs/r/rates",
+    path=st.sampled_from(["/v1/accounts", "/v1/users", "/v1/cdrs", "/v1/calls", "/v1/tariffs/r/rates",
                           "/v1/tariffs/r/diff"]),
     query=st.dictionaries(
         st.sampled_from(["limit", "after", "since", "until", "account", "prefix", "version", "old", "new",
