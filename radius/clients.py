@@ -27,7 +27,8 @@ _MAPPED: Final = b"\0" * 10 + b"\xff\xff"
 class Client:
     """A NAS, or a network of them, and what was agreed with it. Two clients are never equal.
 
-    networks: addresses and networks, as in "192.0.2.7" or "2001:db8::/32". secret: shared with it for UDP.
+    networks: addresses and networks, as in "192.0.2.7" or "2001:db8::/32".
+    secret: shared with it for UDP; empty: it comes over TLS only.
     require_message_authenticator, limit_proxy_state: see `radius.packets.verify`. names: its dictionary set.
     certificate_names: over TLS, the names that its certificate may bear. door: policy of the handler.
     """

@@ -51,6 +51,12 @@ ERROR_CAUSES: Final[dict[int, str]] = {
     508: "multiple_session_selection_unsupported",
 }
 
+_DETAILS: Final = {
+    "User-Name": "user_name",
+    "NAS-IP-Address": "nas_ip",
+    "NAS-IPv6-Address": "nas_ipv6",
+    "NAS-Identifier": "nas_identifier",
+}
 _ACKS: Final = (Code.DISCONNECT_ACK, Code.COA_ACK)
 
 
@@ -60,8 +66,8 @@ class DynamicNas:
 
     session: attribute to handle (`ControlledCall.handles`), all of which an order must carry; without them it
     could end more than one call, and is not sent.
-    details: attribute to handle, sent where the handle is known.
-    nas: attributes that name the NAS, with their values ("NAS-Identifier", "NAS-IP-Address").
+    details: attribute to handle, sent where it is known; by default the user, and the NAS as it names itself.
+    nas: attributes with fixed values, instead of those handles ("NAS-Identifier", "NAS-IP-Address").
     source: our address, where the NAS insists on it; any port of it.
     """
 
@@ -71,7 +77,7 @@ class DynamicNas:
     port: int = 3799
     source: str = ""
     session: Mapping[str, str] = field(default_factory=lambda: {"Acct-Session-Id": "session_id"})
-    details: Mapping[str, str] = field(default_factory=lambda: {"User-Name": "user_name"})
+    details: Mapping[str, str] = field(default_factory=lambda: dict(_DETAILS))
     nas: Mapping[str, str] = field(default_factory=dict)
     event_timestamp: bool = True
     """RFC 5176 3: against replay. Some NAS refuse it with Error-Cause 401."""
@@ -173,7 +179,7 @@ class DynamicAuthorization:
         named += [
             (attribute, call.handles[handle])
             for attribute, handle in nas.details.items()
-            if call.handles.get(handle)
+            if call.handles.get(handle) and attribute not in nas.nas
         ]
         named += nas.nas.items()
         if nas.event_timestamp:

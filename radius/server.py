@@ -157,7 +157,7 @@ class Listener:
             else:
                 local = value
         client = self.clients.at(source[0])
-        if client is None:
+        if client is None or not client.secret:  # with an empty secret anybody could sign
             self._intake.turn_away(UNKNOWN, "unknown_client", source=source[0], kind=self.kind.value)
             return
         if local:

@@ -114,14 +114,13 @@ def test_the_recorded_orders_go_out_as_radclient_sent_them_and_the_recorded_answ
             "127.0.0.1",
             SECRET,
             port=nas.port,
-            nas={"NAS-IP-Address": "127.0.0.1"},
             message_authenticator=False,
             extends=True,
         ),
         clock=ManualClock(1_795_291_200_000),
         jitter=lambda: (asked.raw[1] + 0.5) / 255,  # the first identifier
     )
-    call = replace(CALL, handles={"session_id": session, "user_name": "alice"})
+    call = replace(CALL, handles={"session_id": session, "user_name": "alice", "nas_ip": "127.0.0.1"})
     did: Ending | bool
     if asked.code == Code.DISCONNECT_REQUEST:
         did = control.end(call, "operator")
@@ -133,14 +132,16 @@ def test_the_recorded_orders_go_out_as_radclient_sent_them_and_the_recorded_answ
 
 
 def test_an_order_names_the_session_and_is_signed_twice() -> None:
+    handles = {**CALL.handles, "nas_ip": "10.0.0.1", "nas_identifier": "says other"}
     with line(say(Code.DISCONNECT_ACK), nas={"NAS-Identifier": "gw-1"}) as wire:
-        assert wire.end().get(timeout=PATIENCE_S) is Ending.TAKEN
+        assert wire.end(replace(CALL, handles=handles)).get(timeout=PATIENCE_S) is Ending.TAKEN
         request = decode(wire.nas.heard[0], NAMES)
     verify(request, SECRET, require_message_authenticator=True, limit_proxy_state=True)
     assert request.signed
     assert request.named() == {
         "Acct-Session-Id": ["known"],
         "User-Name": ["alice"],
+        "NAS-IP-Address": ["10.0.0.1"],
         "NAS-Identifier": ["gw-1"],
         "Event-Timestamp": [str(wire.clock.now_ms() // 1000)],
     }

@@ -17,12 +17,13 @@ from gevent import monkey
 from structlog.testing import capture_logs
 
 from ocs.errors import OutsideError
-from radius.clients import Clients
+from radius.clients import Client, Clients
 from radius.intake import Kind, Limits
 from radius.observe import UNKNOWN
-from radius.packets import Code
+from radius.packets import Code, encode_request
 from radius.server import RadiusServer
 from tests.radius.nas import (
+    NAMES,
     SECRET,
     Desk,
     Nas,
@@ -106,6 +107,15 @@ def test_strangers_hear_nothing_and_others_go_on() -> None:
     assert len(desk.handled) == 1
 
 
+def test_who_has_no_secret_is_a_stranger_over_udp() -> None:
+    desk = Desk()
+    clients = Clients([Client("tls only", ("127.0.0.1",), b"", NAMES)])
+    with served(desk, clients=clients) as (_, (_, port, _)), Nas("127.0.0.1", port) as nas:
+        nas.send(encode_request(Code.ACCOUNTING_REQUEST, 1, [], b"", NAMES))
+        desk.counts.wait_for("bad", UNKNOWN, "unknown_client")
+    assert desk.handled == []
+
+
 def test_datagrams_of_every_length_leave_the_port_alive() -> None:
     desk = Desk()
     with served(desk) as ((_, port, _), _), Nas("127.0.0.1", port) as nas:
@@ -142,6 +152,7 @@ def test_a_flood_of_bad_packets_lets_others_have_their_turn() -> None:
             while desk.counts.seen["bad", "nas", "length"] < 80:
                 turns.append(desk.counts.seen["bad", "nas", "length"])
                 gevent.sleep(0)
+            turns.append(80)
 
         gevent.spawn(other_work).join(5)
     assert desk.counts.seen["bad", "nas", "length"] == 80
@@ -219,6 +230,8 @@ def test_stopping_sends_the_answers_that_are_on_their_way_and_takes_nothing_new(
         stop = gevent.spawn(server.stop)
         settle()
         nas.send(access(2))
+        with served(Desk()) as ((_, port, _), _), Nas("127.0.0.1", port) as elsewhere:
+            elsewhere.ask(status())  # by now the first server would have read it
         desk.gate.set()
         assert answer_to(request, nas.hear()).code == Code.ACCESS_ACCEPT
         stop.get(timeout=5)
