@@ -40,6 +40,17 @@ class Invariant:
     broken: str
 
 
+_NAMED: Final = (
+    ("the account of a hold", "holds", "account_id", "accounts"),
+    ("the account of a posting", "postings", "account_id", "accounts"),
+    ("the transfer of a posting", "postings", "transfer_id", "transfers"),
+    ("the account of a charge", "charges", "account_id", "accounts"),
+    ("the transfer of a charge", "charges", "transfer_id", "transfers"),
+    ("the account of a record", "call_records", "account_id", "accounts"),
+    ("the tariff version of a record", "call_records", "tariff_version_id", "tariff_versions"),
+)
+"""What rows name without a foreign key (`db.tables` says why)."""
+
 INVARIANTS: Final = (
     Invariant(
         "postings of a transfer sum to zero per currency",
@@ -155,6 +166,15 @@ INVARIANTS: Final = (
         """SELECT h.call_id, h.leg_no, h.ticks FROM holds h WHERE
            EXISTS (SELECT 1 FROM calls c WHERE c.call_id = h.call_id AND c.state = 'closed')
            OR EXISTS (SELECT 1 FROM charges g WHERE g.call_id = h.call_id AND g.reversed_by IS NULL)""",
+    ),
+    *(
+        Invariant(
+            f"{what} is there",
+            table,
+            f"""SELECT t.{column}, count(*) AS missing FROM {table} t WHERE t.{column} IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM {other} o WHERE o.{column} = t.{column}) GROUP BY t.{column}""",
+        )
+        for what, table, column, other in _NAMED
     ),
     Invariant(
         "a call that talks has a hold",

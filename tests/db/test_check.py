@@ -19,7 +19,7 @@ from tests.ledger.pricers import FlatPricer
 
 @pytest.fixture
 def busy(engine: Engine, committer: Committer) -> Engine:
-    """Books with an open call, a settled one, a corrected one, and included seconds."""
+    """Books with an open call, a settled one, a corrected one, included seconds, and a posting of nothing."""
     committer.submit(AddAllowance("g", ALICE, "gift", 20, Allowance(0, 0), NOW))
     taxed = FlatPricer(tax_percent=10)
     for name, seconds in (("done", 30), ("fixed", 20)):
@@ -28,6 +28,8 @@ def busy(engine: Engine, committer: Committer) -> Engine:
     committer.submit(replace(settle("fixed", 10, pricer=taxed, correct=True), writes=settled_rows("fixed")))
     committer.submit(AddAllowance("g2", ALICE, "gift", 20, Allowance(0, 0), NOW))
     committer.submit(replace(hold("open", 30), writes=held_rows("open")))
+    with writing(engine) as connection:
+        connection.execute(text(f"INSERT INTO postings VALUES ('start', 99, {BOB}, 'USD', 0, 0)"))
     return engine
 
 
@@ -115,6 +117,42 @@ def test_right_books_pass_and_every_invariant_has_looked_at_rows(busy: Engine) -
             """UPDATE charges SET lines = '[{"kind": "usage", "text": "", "exact": "1/3"}]'
                WHERE call_id = 'done'""",
             {"the lines of a charge add up to it"},
+        ),
+        (
+            "UPDATE holds SET account_id = 999 WHERE call_id = 'open'",
+            {
+                "the account of a hold is there",
+                "what an account holds is the sum of its open holds",
+                "open calls of an account are the calls that hold on it",
+            },
+        ),
+        (
+            "UPDATE postings SET account_id = 999 WHERE transfer_id = 'start' AND ticks = 0",
+            {"the account of a posting is there"},
+        ),
+        (
+            "DELETE FROM transfers WHERE transfer_id = 'start'",
+            {"the transfer of a posting is there"},
+        ),
+        (
+            "UPDATE charges SET account_id = 999 WHERE reversed_by IS NOT NULL",
+            {"the account of a charge is there"},
+        ),
+        (
+            "UPDATE charges SET transfer_id = 'none', collected_ticks = 0, net_ticks = 0, tax_ticks = 0, "
+            "lines = '[]' WHERE reversed_by IS NOT NULL",
+            {"the transfer of a charge is there"},
+        ),
+        (
+            "UPDATE call_records SET account_id = 999 WHERE call_id = 'done'",
+            {
+                "the account of a record is there",
+                "a record of a call that was let through matches its live charge",
+            },
+        ),
+        (
+            "UPDATE call_records SET tariff_version_id = 999 WHERE call_id = 'done'",
+            {"the tariff version of a record is there"},
         ),
     ],
 )
