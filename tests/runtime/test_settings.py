@@ -55,6 +55,9 @@ MISTAKES = [
     ("[daemon]\nhttp_listen = '127.0.0.1:99999'", "daemon.http_listen", "write HOST:PORT"),
     ("[daemon]\nhttp_listen = '127.0.0.1:8080'", "daemon.token", "http_listen needs a token"),
     ("[daemon]\ntoken = 'short'", "daemon.token", "16 characters or more"),
+    ("[daemon]\nnas_token = 'short'", "daemon.nas_token", "16 characters or more"),
+    ("[daemon]\ntoken = 'sixteen-characters'\nnas_token = 'sixteen-characters'", "daemon.nas_token",
+     "must differ from token"),
     ("[daemon]\ncontrol_socket_mode = '0999'", "daemon.control_socket_mode", "pattern"),
     ("[daemon]\ncontrol_socket_group = 'no-such-group'", "daemon.control_socket_group", "is not a group"),
     ("[redis]\nurl = 'http://x'", "redis.url", "pattern"),
@@ -266,6 +269,11 @@ destination_pattern = "\\\\*9.*"
     assert switch.rules[0].offer is Offer.IGNORE
     assert switch.rules[0].destination_pattern is not None
     assert switch.rules[0].destination_pattern.fullmatch("*98")
+
+
+@pytest.mark.parametrize("fact", ["attribute:X-Trunk", "attribute:Cisco-AVPair:call-id", "nas_kind"])
+def test_rules_may_look_at_what_a_nas_says(tmp_path: Path, fact: str) -> None:
+    assert load(write(tmp_path, f"[[payer]]\nmatch = '{fact}'")).payer[0].rule() == Rule(fact)
 
 
 def test_a_switch_without_rules_authorises_what_parks(tmp_path: Path) -> None:
