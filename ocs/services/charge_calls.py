@@ -44,6 +44,7 @@ from ocs.sessions.events import (
     Limit,
     Offered,
     Reject,
+    StaleDue,
     SwitchCommand,
     SwitchLost,
     ToppedUp,
@@ -51,7 +52,7 @@ from ocs.sessions.events import (
 )
 from ocs.sessions.session import Now, Session, State, but, from_row
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
-from ocs.sessions.table import react
+from ocs.sessions.table import last_word, react
 from ocs.sessions.timers import timers
 
 LINGER_MS: Final = 30_000
@@ -201,7 +202,7 @@ class ChargeCalls:
         desk = self.desk
         call = ActiveCall(
             Session(
-                call_id=desk.new_call_id(),
+                call_id=event.call_id or desk.new_call_id(),
                 switch=switch,
                 channel=channel,
                 live_channel=channel,
@@ -238,24 +239,43 @@ class ChargeCalls:
                     self._log.exception("event_failed", call=call.session.call_id, kind=type(event).__name__)
                     self.desk.observer.bad_input("calls", "event_failed")
                     self._go_on(call)
+                except BaseException:
+                    self._go_on(call)  # the asker gave up, the call did not
+                    raise
         finally:
-            call.running = False
+            call.running = bool(call.mailbox)
+            if call.mailbox:
+                gevent.spawn(self._drain, call)
 
     def _go_on(self, call: ActiveCall) -> None:
         """After a fault: the call keeps its timers; what it asked for is asked again, after a pause."""
-        if call.session.state in (State.TALKING, State.DRAINING, State.SETTLING):
-            retry_at_ms = self.desk.clock.now_ms() + self.desk.policy.retry_ms
-            call.session = but(call.session, retry_at_ms=retry_at_ms)
+        match call.session.state:
+            case State.NEW:
+                self.calls.remove(call)
+            case State.ASKING:
+                # What became of the question is not known: the answer is no, and what it may hold is let go.
+                self._take(call, self._moved_on(call, LedgerUnavailable()))
+            case State.TALKING | State.DRAINING | State.SETTLING:
+                retry_at_ms = self.desk.clock.now_ms() + self.desk.policy.retry_ms
+                call.session = but(call.session, retry_at_ms=retry_at_ms)
         self._arm(call)
+
+    def _moved_on(self, call: ActiveCall, event: CallEvent) -> Reaction:
+        reaction = react(call.session, event, self._now())
+        call.session = reaction.session
+        return reaction
 
     def _handle(self, call: ActiveCall, event: CallEvent) -> None:
         if call.proven_at_ms > call.session.proven_at_ms:
             call.session = but(call.session, proven_at_ms=call.proven_at_ms)
-        was = call.session.state
+        was, owed = call.session.state, call.unsaved
         if was is State.NEW and isinstance(event, Offered):
             event = self._admit(call, event)
+        if isinstance(event, StaleDue) and not self.desk.alone and self._catch_up(call):
+            self._rest(call, was)
+            return
         while True:
-            reaction = react(call.session, event, self._now())
+            reaction = self._moved_on(call, event)
             if reaction.unexpected:
                 self._log.warning(
                     "event_unexpected",
@@ -265,11 +285,16 @@ class ChargeCalls:
                 )
                 self.desk.observer.bad_input("calls", "unexpected_event")
                 return
-            call.session = reaction.session
             outcome = self._take(call, reaction)
             if outcome is None:
                 break
             event = outcome
+        if owed and call.unsaved and Store() not in reaction.steps:
+            self._store(call)  # what could not be written down is, with the first repeat that is heard
+        self._rest(call, was)
+
+    def _rest(self, call: ActiveCall, was: State) -> None:
+        """A call that was in state `was` has nothing more to do now: set its timers, or close it."""
         if self.calls.by_id(call.session.call_id) is not call:
             return  # let go meanwhile: it is another daemon's
         if was is State.NEW or call.session.moved:
@@ -279,11 +304,35 @@ class ChargeCalls:
             self._close(call)
 
     def _admit(self, call: ActiveCall, event: Offered) -> Offered | Refused:
-        if self.refusing:
+        over = any(isinstance(item, Ended) for item in call.mailbox)
+        if self.refusing and not over:
             return Refused(Refusal.UNAVAILABLE)
-        if self.calls.open_count > self.desk.max_open_calls:
+        if self.calls.open_count > self.desk.max_open_calls and not over:
             return Refused(Refusal.OVERLOADED)
         return self._pricing.prepare(call, event)
+
+    def _catch_up(self, call: ActiveCall) -> bool:
+        """A NAS's call may go on at another daemon. False: what is stored is no newer than what is here."""
+        session = call.session
+        if session.reach.grace_ms is None:
+            return False
+        try:
+            snapshot = self.desk.find_call(session.switch, session.channel)
+        except OutsideError as fault:
+            self._log.error("catch_up_failed", call=session.call_id, error=fault.message)
+            return False
+        stored = from_row(snapshot) if snapshot is not None else session
+        if stored.call_id != session.call_id or not (
+            (stored.state is State.CLOSED and session.state is not State.CLOSED)
+            or stored.asks > session.asks
+            or stored.proven_at_ms > session.proven_at_ms
+        ):
+            return False
+        self._log.info("caught_up", call=session.call_id, was=session.state.value, now=stored.state.value)
+        call.session = stored
+        call.pricers, call.priced_at_ms = (), None
+        call.price_pinned = stored.answered_at_ms is not None
+        return True
 
     def _take(self, call: ActiveCall, reaction: Reaction) -> CallEvent | None:
         """Take the steps; returns the ledger's outcome if one asked it."""
@@ -302,7 +351,7 @@ class ChargeCalls:
 
     # --- the ledger --------------------------------------------------------------------------------
 
-    def _ask_hold(self, call: ActiveCall, step: AskHold) -> CallEvent:
+    def _ask_hold(self, call: ActiveCall, step: AskHold) -> CallEvent | None:
         prices = self._pricing.prices(call, step.answered_at_ms)
         session, now = call.session, self._now()
 
@@ -334,9 +383,11 @@ class ChargeCalls:
             call.credit_ticks = outcome.available_ticks + outcome.holds[0].ticks
         if session.state in (State.TALKING, State.DRAINING):
             self.desk.observer.extended(_name(outcome))
+        if outcome == Refused(Refusal.CALL_CLOSED) and self._catch_up(call):
+            return None
         return outcome
 
-    def _ask_settle(self, call: ActiveCall, step: AskSettle) -> CallEvent:
+    def _ask_settle(self, call: ActiveCall, step: AskSettle) -> CallEvent | None:
         answered = call.session.answered_at_ms
         prices = self._pricing.prices(call, call.session.offered_at_ms if answered is None else answered)
         session, now = call.session, self._now()
@@ -362,6 +413,9 @@ class ChargeCalls:
         )
         if isinstance(outcome, Settled):
             self._summarise(session, outcome)
+        if outcome == Refused(Refusal.CALL_CLOSED) and self._catch_up(call):
+            # Settled elsewhere: if that was an estimate and this is the NAS's word, it corrects it.
+            return None if session.estimated else last_word(session)
         return outcome
 
     def _submit(self, call: ActiveCall, command: Hold | Settle) -> CallEvent:
@@ -444,6 +498,9 @@ class ChargeCalls:
 
     def _close(self, call: ActiveCall) -> None:
         session = call.session
+        if session.void:
+            self.calls.remove(call)
+            return
         self.calls.closed(call)
         if session.refusal is not None and not session.duration_ms:
             self._log.info(
@@ -464,7 +521,9 @@ class ChargeCalls:
         self.desk.clock.call_at(self.desk.clock.now_ms() + LINGER_MS, lambda: self._forget(call))
 
     def _forget(self, call: ActiveCall) -> None:
-        if call.session.state is State.CLOSED and not call.running:
+        if call.running:
+            self._linger(call)
+        elif call.session.state is State.CLOSED:
             self.calls.remove(call)
 
     def _summarise(self, session: Session, settled: Settled) -> None:
@@ -514,7 +573,7 @@ class ChargeCalls:
 def _handled(call: ActiveCall) -> Handled:
     session = call.session
     committed = session.retry_at_ms is None and session.state is not State.SETTLING
-    return Handled(session, committed and not call.unsaved, call.credit_ticks)
+    return Handled(session, committed and not call.unsaved and not session.void, call.credit_ticks)
 
 
 def _shortest(one_ms: int, other_ms: int | None) -> int:

@@ -261,9 +261,9 @@ class Nas:
 
         Of another's call by the same id it is another: nobody rides on a hold that he did not ask for.
         """
-        days = report.at_ms // 86_400_000
-        names = (self.name, report.channel, report.origin, report.destination, before and before.call_id, days)
-        return blake2b("\n".join(map(str, names)).encode(), digest_size=16).hexdigest()
+        last, day = before.call_id if before is not None else "", report.at_ms // 86_400_000
+        names = (self.name, report.channel, report.origin, report.destination, last, str(day))
+        return blake2b("\n".join(names).encode(), digest_size=16).hexdigest()
 
     def _hear(self, report: Report, event: CallEvent, began_ms: int = 0) -> Handled:
         """Tell the call, which begins now if nobody has heard of it, or it was let go unheard."""

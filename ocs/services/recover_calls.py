@@ -1,7 +1,8 @@
 """Which calls did another life of this daemon leave open? They are taken in, in doubt, before any door opens.
 
 Nothing is closed here and nothing is charged: their holds stand, and the switches will say which calls live
-(found: they go on) and which do not (gone twice: settled by CDR or to the last proven second).
+(found: they go on) and which do not (gone twice: settled by CDR or to the last proven second). Calls of a NAS
+that reports by itself go on as they were: it repeats what nobody acknowledged.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import structlog
 from ocs.ports import Clock
 from ocs.services.charge_calls import ChargeCalls
 from ocs.sessions.events import SwitchLost
-from ocs.sessions.session import Now, Policy, State, from_row
+from ocs.sessions.session import Now, Policy, Session, State, from_row
 from ocs.sessions.table import react
 
 log = structlog.get_logger("ocs.recover")
@@ -36,9 +37,16 @@ def recover_calls(
         for snapshot in load(switch):
             session = from_row(snapshot)
             now_ms = clock.now_ms()
-            if session.state in (State.RINGING, State.TALKING, State.DRAINING):
+            if _in_doubt(session):
                 session = react(session, SwitchLost(now_ms), Now(now_ms, policy)).session
             charging.resume(session)
             count += 1
             log.info("call_recovered", call=session.call_id, switch=switch, channel=session.channel)
     return count
+
+
+def _in_doubt(session: Session) -> bool:
+    """Of a NAS that no link shows nothing new is unknown, but whether it took the last limit."""
+    if session.state not in (State.RINGING, State.TALKING, State.DRAINING):
+        return False
+    return session.reach.grace_ms is None or session.untold

@@ -70,6 +70,8 @@ class Offered:
     reach: Reach = EVERYTHING
     handles: Mapping[str, str] = field(default_factory=dict)
     """What the switch calls it, besides the channel (see `ocs.ports.ControlledCall`)."""
+    call_id: str = ""
+    """The id that the call is to have, where several daemons may be offered it at once; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)

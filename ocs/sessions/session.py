@@ -144,8 +144,19 @@ class Session:
 
     @property
     def expired(self) -> bool:
-        """True if it was let go because neither answer nor end was ever reported."""
-        return "no_start" in self.marks
+        """True if it was let go because neither answer nor end was ever reported, nor has been since."""
+        return "no_start" in self.marks and self.estimated
+
+    @property
+    def void(self) -> bool:
+        """True if a NAS's call was turned away before anyone asked who pays, for what will pass."""
+        passing = self.refusal in (Refusal.OVERLOADED, Refusal.UNAVAILABLE)
+        return self.reach.grace_ms is not None and self.state is State.CLOSED and passing and not self.legs
+
+    @property
+    def untold(self) -> bool:
+        """True while the switch has not taken the limit that was last held for."""
+        return self.reach.movable and self.answered_at_ms is not None and self.told_ms < self.granted_ms
 
     @property
     def moved(self) -> bool:

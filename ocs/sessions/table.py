@@ -175,7 +175,7 @@ def ringing(s: Session, event: Ringing, now: Now) -> Reaction:
 @row(RINGING, Answered)
 def answered(s: Session, event: Answered, now: Now) -> Reaction:
     """Start the meter at the switch's answer time; hold again at the price in force then."""
-    known = but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), handles={**s.handles, **event.handles})
+    known = but(_named(s, event), proven_at_ms=max(s.proven_at_ms, event.at_ms))
     return _confirm(known, event.at_ms, now)
 
 
@@ -223,10 +223,11 @@ def _extend(s: Session, now: Now) -> Reaction:
     # A call found alive past its paid end (link lost, switch timer failed) must be covered up to now first.
     elapsed_ms = max(s.granted_ms, now.at_ms - s.answered_at_ms)
     total = min(elapsed_ms + now.policy.slice_ms, s.longest_ms)
-    if total <= s.granted_ms:
-        return Reaction(but(s, state=DRAINING, final=True, retry_at_ms=None))
+    if total <= s.granted_ms and s.retry_at_ms is None:
+        return Reaction(but(s, state=DRAINING, final=True))
+    # The last question had no answer: it may have been the one that confirms the answer of the call.
     asking = but(s, asks=s.asks + 1, retry_at_ms=None)
-    return Reaction(asking, (AskHold(total, 0, s.answered_at_ms),))
+    return Reaction(asking, (AskHold(max(total, s.granted_ms), 0, s.answered_at_ms),))
 
 
 @row(UP, Granted, "talking draining")
@@ -350,7 +351,16 @@ def cut_again_while_ringing(s: Session, event: CutDue, now: Now) -> Reaction:
 @row(UP, Ringing)
 def heard_again(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
     """A repeat: proof of life, no new meter."""
-    return Reaction(but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0))
+    known = _named(s, event)
+    heard = but(known, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0)
+    return Reaction(heard, () if known is s else (Store(),))
+
+
+def _named(s: Session, event: Answered | Ringing) -> Session:
+    """With the names that the answer brought, if they are news (an Alive may have come before it)."""
+    if isinstance(event, Ringing) or event.handles.items() <= s.handles.items():
+        return s
+    return but(s, handles={**s.handles, **event.handles})
 
 
 @row(RINGING, StaleDue, "ringing settling")
@@ -449,9 +459,17 @@ def _ended_by(s: Session, event: Ended) -> EndedBy:
 def settled(s: Session, event: Settled, now: Now) -> Reaction:
     """Paid and recorded; a CDR that came while the estimate waited for the database corrects it."""
     closed = but(s, state=CLOSED, retry_at_ms=None)
-    if s.estimated and s.cdr is not None:
+    if s.cdr is not None and _knows_better(closed, s.cdr):
         return _correct(closed, s.cdr, now)
+    if event.legs and event.legs[0].charge.duration_ms != s.duration_ms and not s.estimated:
+        return _correct(closed, last_word(s), now)  # another daemon had asked the same, by estimate
     return Reaction(closed)
+
+
+def last_word(s: Session) -> Ended:
+    """The end that a session was settled by, told once more."""
+    assert s.ended_at_ms is not None
+    return Ended(s.ended_at_ms, s.duration_ms, s.cause, s.ended_by, s.answered_at_ms)
 
 
 @row(SETTLING, Refused, "closed")
@@ -484,9 +502,9 @@ def _correcting(s: Session) -> bool:
 @row((SETTLING, CLOSED), Ended, "settling closed")
 def ended_again(s: Session, event: Ended, now: Now) -> Reaction:
     """A repeat changes nothing; the switch's own word corrects what was settled by estimate, or refused."""
-    if s.refusal is not None:
+    if s.refusal is not None and not s.duration_ms:
         return _talked_anyway(s, event, now)
-    if not s.estimated or event.source in ("resync", "cut"):
+    if not _knows_better(s, event):
         return Reaction(s)
     if s.state is SETTLING:
         return Reaction(but(s, cdr=event))
@@ -495,11 +513,21 @@ def ended_again(s: Session, event: Ended, now: Now) -> Reaction:
     return _correct(s, event, now)
 
 
+def _knows_better(s: Session, event: Ended) -> bool:
+    """Is it the switch's word on what was an estimate, or on a NAS's call that was said to have failed?"""
+    if event.source in ("resync", "cut"):
+        return False
+    failed = s.reach.grace_ms is not None and s.answered_at_ms is None
+    return s.estimated or (failed and _talk_time(s, event)[1] > 0)
+
+
 def _talked_anyway(s: Session, event: Ended, now: Now) -> Reaction:
     """The switch let a call go on that we had refused: it is charged, if need be as a shortfall."""
-    if not event.duration_ms or not s.legs or s.duration_ms:
+    if event.source in ("resync", "cut") or not s.legs or not _talk_time(s, event)[1]:
         return Reaction(s)
-    return _settle(but(s, marks=_marked(s, "talked_though_refused")), event, now)
+    talked = but(s, marks=_marked(s, "talked_though_refused"))
+    # One that is closed may have been settled for nothing, to let go what a lost commit might hold.
+    return _settle(talked, event, now) if s.state is SETTLING else _correct(talked, event, now)
 
 
 def _unestimated(s: Session) -> tuple[str, ...]:
@@ -516,7 +544,7 @@ def _correct(s: Session, event: Ended, now: Now) -> Reaction:
         duration_ms=duration,
         cause=event.cause,
         ended_by=_ended_by(s, event),
-        marks=(*_unestimated(s), "corrected"),
+        marks=_marked(but(s, marks=_unestimated(s)), "corrected"),
         asks=s.asks + 1,
         retry_at_ms=now.at_ms,  # should this life end before the correction is made
     )
@@ -604,9 +632,14 @@ def never_heard_of_again(s: Session, event: StaleDue, now: Now) -> Reaction:
 def reported_alive_in_doubt(s: Session, event: Alive, now: Now) -> Reaction:
     """Found, by its own report."""
     since = event.at_ms - event.talk_ms if event.talk_ms is not None else s.answered_at_ms
-    back = found(s, CallFound(event.at_ms, since if since is not None else event.at_ms), now)
-    asks = any(isinstance(step, AskHold) for step in back.steps)
-    return back if asks else Reaction(back.session, (Store(), *back.steps))
+    return _kept(found(s, CallFound(event.at_ms, since if since is not None else event.at_ms), now))
+
+
+def _kept(reaction: Reaction) -> Reaction:
+    """The same, made durable: by the question that it asks, or for its own sake."""
+    if any(isinstance(step, AskHold) for step in reaction.steps):
+        return reaction
+    return Reaction(reaction.session, (Store(), *reaction.steps))
 
 
 @row(IN_DOUBT, Answered, "ringing talking draining")
@@ -614,7 +647,9 @@ def reported_alive_in_doubt(s: Session, event: Alive, now: Now) -> Reaction:
 def heard_in_doubt(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
     """An event of the call is proof of life."""
     answered_at = event.at_ms if isinstance(event, Answered) else None
-    return found(s, CallFound(event.at_ms, answered_at), now)
+    known = _named(s, event)
+    back = found(known, CallFound(event.at_ms, answered_at), now)
+    return back if known is s else _kept(back)
 
 
 @row(IN_DOUBT, Moved)
@@ -626,7 +661,7 @@ def moved_in_doubt(s: Session, event: Moved, now: Now) -> Reaction:
 @row(IN_DOUBT, SliceDue)
 def tell_again(s: Session, event: SliceDue, now: Now) -> Reaction:
     """A limit that the switch did not take is told again; else its own timer stands."""
-    return Reaction(s, _limit(s) if s.reach.grace_ms is not None and s.told_ms < s.granted_ms else ())
+    return Reaction(s, _limit(s) if s.reach.grace_ms is not None and s.untold else ())
 
 
 @row(IN_DOUBT, WarnDue)
@@ -641,7 +676,6 @@ def wait_for_the_switch(s: Session, event: CallEvent, now: Now) -> Reaction:
 
 
 @row((SETTLING, CLOSED), Ringing)
-@row((SETTLING, CLOSED), Answered)
 @row((SETTLING, CLOSED), Moved)
 @row((SETTLING, CLOSED), SwitchLost)
 @row((SETTLING, CLOSED), CallGone)
@@ -653,6 +687,20 @@ def wait_for_the_switch(s: Session, event: CallEvent, now: Now) -> Reaction:
 @row(CLOSED, SliceDue)
 def over(s: Session, event: CallEvent, now: Now) -> Reaction:
     """The call is over; late news and repeats change nothing."""
+    return Reaction(s)
+
+
+@row((SETTLING, CLOSED), Answered, "settling closed")
+def answered_after_the_end(s: Session, event: Answered, now: Now) -> Reaction:
+    """Late news; a NAS's refused call that talks is hung up, an end told before its answer is put right."""
+    if s.reach.grace_ms is None:
+        return Reaction(s)
+    if s.refusal is not None and not s.duration_ms:
+        seen = s if s.answered_at_ms is not None or not s.legs else but(s, answered_at_ms=event.at_ms)
+        return Reaction(seen, (*((Store(),) if seen is not s else ()), Tell(Cut(s.live_channel, "closed"))))
+    guessed = s.estimated and s.duration_ms and s.our_answered_at_ms is None
+    if guessed and s.ended_at_ms is not None and event.at_ms < s.ended_at_ms:
+        return ended_again(s, Ended(s.ended_at_ms, s.ended_at_ms - event.at_ms, s.cause, s.ended_by), now)
     return Reaction(s)
 
 

@@ -20,7 +20,9 @@ def timers(s: Session, now: Now) -> dict[type, int]:
     if s.state is State.RINGING:
         if s.cut_why:
             due[CutDue] = now.at_ms + _cut_pause(s, policy)
-        else:
+        if s.reach.grace_ms is not None:
+            due[StaleDue] = _let_go(s, s.reach.grace_ms, policy)
+        elif not s.cut_why:
             due[StaleDue] = s.offered_at_ms + policy.ring_timeout_ms
     elif s.state in (State.TALKING, State.DRAINING):
         paid_until = s.paid_until_ms
@@ -44,8 +46,11 @@ def timers(s: Session, now: Now) -> dict[type, int]:
         elif s.cdr is not None:
             due[StaleDue] = s.cdr.at_ms + policy.cdr_wait_ms
         elif s.reach.grace_ms is not None:
-            due[StaleDue] = _given_up(s, s.reach.grace_ms)
-            if s.answered_at_ms is not None and s.told_ms < s.granted_ms:
+            if s.answered_at_ms is None:
+                due[StaleDue] = _let_go(s, s.reach.grace_ms, policy)
+            else:
+                due[StaleDue] = _given_up(s, s.reach.grace_ms)
+            if s.untold and s.paid_until_ms is not None and now.at_ms < s.paid_until_ms:
                 due[SliceDue] = now.at_ms + policy.retry_ms
         else:
             due[StaleDue] = s.proven_at_ms + policy.stale_ms
@@ -53,9 +58,18 @@ def timers(s: Session, now: Now) -> dict[type, int]:
 
 
 def _given_up(s: Session, grace_ms: int) -> int:
-    """When a call whose end nobody reports is taken to be over."""
-    since = s.offered_at_ms if s.answered_at_ms is None else s.answered_at_ms
-    return max(since + s.told_ms, s.proven_at_ms) + grace_ms
+    """When an answered call whose end nobody reports is taken to be over."""
+    assert s.answered_at_ms is not None
+    return max(s.answered_at_ms + s.told_ms, s.proven_at_ms) + grace_ms
+
+
+def _let_go(s: Session, grace_ms: int, policy: Policy) -> int:
+    """When a call whose answer nobody reports is let go.
+
+    One that its NAS sent on its way may talk already (FreeSWITCH's module never says so): as long as it may.
+    """
+    rung_out = s.offered_at_ms + policy.ring_timeout_ms
+    return rung_out if s.ringing_at_ms is None else max(rung_out, s.ringing_at_ms + s.told_ms + grace_ms)
 
 
 def _cut_pause(s: Session, policy: Policy) -> int:
@@ -65,10 +79,10 @@ def _cut_pause(s: Session, policy: Policy) -> int:
 
 def _next_ask(s: Session, paid_until: int, now: Now) -> int | None:
     """A lead time before the paid end; inside it, half way to the end each time, until a second is left."""
-    if s.granted_ms >= s.longest_ms:
-        return None
     if s.retry_at_ms is not None:
         return s.retry_at_ms
+    if s.granted_ms >= s.longest_ms:
+        return None
     ask_at = paid_until - now.policy.lead_ms
     if ask_at > now.at_ms:
         return ask_at
