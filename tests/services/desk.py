@@ -84,6 +84,7 @@ class TestDesk:
         self.seen = Noted()
         self.ledger = ScriptedLedger(Committer(self.engine, self.clock))
         self.policy = policy
+        self.directory_away: Exception | None = None
         made = tariff([("49", "Germany", spec)], currency="USD")
         with self.engine.begin() as db:
             db.execute(
@@ -95,12 +96,13 @@ class TestDesk:
         self.tariffs = book(made)
         self.revenue = self.account("house:revenue", "revenue", credit_limit_ticks=None)
         self.cash = self.account("house:cash", "cash", credit_limit_ticks=None)
+        self.lives: list[ChargeCalls] = []
         self.charging = self.new_life()
 
-    def new_life(self) -> ChargeCalls:
-        """Charging as after a start: nothing in memory."""
+    def new_life(self, *, alone: bool = True) -> ChargeCalls:
+        """Charging as after a start: nothing in memory. Lives before it go on, unless they are killed."""
         ids = count(1)
-        start = self.clock.now_ms()
+        start = f"{self.clock.now_ms()}" if alone else f"{self.clock.now_ms()}-{len(self.lives)}"
         charging = ChargeCalls(
             Desk(
                 ledger=self.ledger,
@@ -113,11 +115,19 @@ class TestDesk:
                 find_call=self._find_call,
                 policy=self.policy,
                 payer_rules=(Rule("variable:account"),),
+                alone=alone,
             )
         )
         charging.attach(self.switch)
         self.charging = charging
+        self.lives.append(charging)
         return charging
+
+    def kill(self, life: ChargeCalls) -> None:
+        """It is gone with all its timers; what it committed stays."""
+        for call in life.calls:
+            life.leave(call.session.call_id)
+        self.lives.remove(life)
 
     def account(self, code: str, kind: str, **more: Any) -> int:
         with self.engine.begin() as db:
@@ -146,6 +156,8 @@ class TestDesk:
         self.settle()
 
     def _view(self, code: str) -> PayerView | None:
+        if self.directory_away is not None:
+            raise self.directory_away
         with self.engine.begin() as db:
             row = db.execute(select(tables.accounts).where(tables.accounts.c.code == code)).first()
             if row is None:
@@ -161,8 +173,11 @@ class TestDesk:
 
     def _find_call(self, switch: str, channel: str) -> Any:
         with self.engine.begin() as db:
-            query = select(tables.calls.c.snapshot).where(
-                tables.calls.c.channel == channel
+            query = (
+                select(tables.calls.c.snapshot)
+                .where(tables.calls.c.switch == switch, tables.calls.c.channel == channel)
+                .order_by(tables.calls.c.offered_at_ms.desc())
+                .limit(1)
             )
             return db.execute(query).scalar_one_or_none()
 
@@ -170,7 +185,7 @@ class TestDesk:
 
     def settle(self) -> None:
         gevent.sleep(0)
-        while not self.charging.idle:
+        while not all(life.idle for life in self.lives):
             gevent.sleep(0.0005)
 
     def offer(self, channel: str, account: str, *, to: str = "49151", mode: Mode = Mode.AUTHORISE) -> None:

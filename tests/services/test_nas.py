@@ -1,0 +1,1041 @@
+"""A NAS that asks before a call and reports on it: whatever it repeats, swaps or loses, talk is paid once.
+
+At 0.60 a minute by the second, 0.01 USD (10,000 ticks) is one second. Unless a case says otherwise, ann has
+10.00; one grant is 120 s at most; a call without a word is given up 30 s after the end of its grant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from db import tables
+from ocs.errors import Unavailable
+from ocs.ports import Ending
+from ocs.refusals import Refusal
+from ocs.services.charge_calls import LINGER_MS
+from ocs.sessions.events import EndedBy
+from ocs.sessions.session import State
+from tests.services.desk import SPEC, TestDesk
+from tests.services.nas_twins import NasLab, ScriptedControl
+
+CENT = 10_000
+AWAY = Unavailable("away")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[TestDesk]:
+    made = TestDesk(tmp_path, SPEC)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ann(desk: TestDesk) -> int:
+    return desk.customer("ann", "10.00")
+
+
+@pytest.fixture
+def lab(desk: TestDesk, ann: int) -> NasLab:
+    return NasLab(desk)
+
+
+def cents(desk: TestDesk, account_id: int) -> tuple[float, float]:
+    """(balance, held) in cents: seconds of talk."""
+    balance, held = desk.money(account_id)
+    return balance / CENT, held / CENT
+
+
+# --- authorisation --------------------------------------------------------------------------------
+
+
+def test_a_call_holds_all_that_its_nas_is_told_at_once(lab: NasLab, ann: int) -> None:
+    verdict = lab.access()
+    assert (verdict.granted, verdict.left_ms) == (True, 120_000)
+    assert cents(lab.desk, ann) == (1000, 120)
+
+
+def test_a_call_is_granted_what_the_money_buys_and_no_more(lab: NasLab) -> None:
+    bob = lab.desk.customer("bob", "0.45")
+    assert lab.access(account="bob").left_ms == 45_000
+    assert cents(lab.desk, bob) == (45, 45)
+
+
+def test_asked_again_the_answer_is_the_same_and_no_more_is_held(lab: NasLab, ann: int) -> None:
+    first = lab.access()
+    lab.wait(1)
+    second = lab.access()
+    assert (second.session.call_id, second.left_ms) == (first.session.call_id, first.left_ms)
+    assert cents(lab.desk, ann) == (1000, 120)
+    assert len(lab.desk.rows(tables.holds)) == 1
+
+
+def test_asked_while_it_talks_what_is_left_is_told(lab: NasLab) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(30)
+    assert lab.access().left_ms == 90_000
+
+
+def test_twenty_questions_at_once_for_one_call_hold_once(lab: NasLab, ann: int) -> None:
+    reports = [lab.report() for _ in range(20)]
+    asked = [gevent.spawn(lab.nas.authorise, report) for report in reports]
+    verdicts = [one.get() for one in gevent.joinall(asked, timeout=5)]
+    assert [one.left_ms for one in verdicts] == [120_000] * 20
+    assert len({one.session.call_id for one in verdicts}) == 1
+    assert cents(lab.desk, ann) == (1000, 120)
+
+
+def test_twenty_questions_at_once_for_twenty_calls_hold_what_there_is(lab: NasLab) -> None:
+    bob = lab.desk.customer("bob", "3.00")
+    asked = [gevent.spawn(lab.nas.authorise, lab.report(f"c{n}", "bob")) for n in range(20)]
+    left = [one.get().left_ms for one in gevent.joinall(asked, timeout=5)]
+    balance, held = cents(lab.desk, bob)
+    assert sum(left) / 1000 == held <= balance == 300
+
+
+@pytest.mark.parametrize("other", [{"origin": "4931"}, {"destination": "49152"}])
+def test_who_comes_by_the_id_of_another_call_gets_nothing_and_changes_nothing(
+    lab: NasLab, ann: int, other: dict[str, str]
+) -> None:
+    lab.access()
+    before = lab.session()
+    verdict = lab.access(**other)
+    assert (verdict.granted, verdict.refusal) == (False, Refusal.CALL_ID_IN_USE)
+    assert lab.session() == before
+    assert cents(lab.desk, ann) == (1000, 120)
+    assert lab.desk.seen.counts["bad_input:nas"] == 1
+
+
+def test_no_money_is_no_and_stays_no(lab: NasLab) -> None:
+    lab.desk.customer("bob", "0.00")
+    assert [lab.access(account="bob").refusal for _ in range(2)] == [Refusal.INSUFFICIENT_FUNDS] * 2
+
+
+def test_a_call_that_is_over_is_not_let_through_again(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(10)
+    lab.stop(10)
+    assert lab.access().refusal is Refusal.CALL_CLOSED
+    assert cents(lab.desk, ann) == (990, 0)
+
+
+def test_a_hold_that_no_start_follows_expires(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.wait(179)
+    assert cents(lab.desk, ann) == (1000, 120)
+    lab.wait(1)
+    assert cents(lab.desk, ann) == (1000, 0)
+    assert "no_start" in lab.marks()
+
+
+def test_a_start_after_its_hold_expired_begins_the_call_anew(lab: NasLab, ann: int) -> None:
+    first = lab.access().session.call_id
+    lab.wait(181)
+    assert lab.start()
+    assert lab.session().call_id != first
+    assert cents(lab.desk, ann) == (1000, 120)
+    lab.wait(60)
+    assert lab.stop(60)
+    assert cents(lab.desk, ann) == (940, 0)
+
+
+def test_a_stop_after_its_hold_expired_is_charged_once(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.wait(181)
+    for _ in range(2):
+        assert lab.stop(60)
+    assert cents(lab.desk, ann) == (940, 0)
+
+
+@pytest.mark.parametrize("wait_s", [0, 60])
+def test_what_comes_late_of_a_call_that_expired_and_was_charged_does_not_begin_it_again(
+    lab: NasLab, ann: int, wait_s: float
+) -> None:
+    lab.access()
+    lab.wait(181)
+    lab.stop(60)
+    lab.wait(wait_s)
+    assert lab.start(at_s=100)
+    assert lab.interim(30, at_s=130)
+    lab.wait(600)
+    assert cents(lab.desk, ann) == (940, 0)
+
+
+def test_a_fault_of_ours_is_a_no_that_leaves_nothing_behind(lab: NasLab, ann: int) -> None:
+    lab.desk.ledger.away = RuntimeError("a fault of ours")
+    assert lab.access().refusal is Refusal.UNAVAILABLE
+    lab.desk.ledger.away = None
+    lab.wait(61)
+    assert lab.access().left_ms == 120_000
+    assert lab.nas._charging.calls.open_count == 1
+
+
+# --- start, interim, stop ---------------------------------------------------------------------------
+
+
+def test_a_call_is_charged_for_the_time_its_nas_states(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.wait(3)
+    assert lab.start()
+    lab.wait(10)
+    assert lab.interim(10)
+    lab.wait(20)
+    assert lab.stop(30)
+    assert cents(lab.desk, ann) == (970, 0)
+    (record,) = lab.records()
+    assert (record["duration_ms"], record["cause"], record["marks"]) == (30_000, "NORMAL", [])
+
+
+def at_once(lab: NasLab, name: str, channel: str, account: str) -> Any:
+    """What the NAS says of a call that it offered at 0, answered at 3, showed at 13 and ended at 33 s."""
+    match name:
+        case "access":
+            return lab.access(channel, account, at_s=0)
+        case "start":
+            return lab.start(channel, account, at_s=3)
+        case "interim":
+            return lab.interim(10, channel, account, at_s=13)
+        case _:
+            return lab.stop(30, channel, account, at_s=33)
+
+
+WORDS = ("access", "start", "interim", "stop")
+ORDERS = [order for length in range(1, 5) for order in permutations(WORDS, length)]
+
+
+def owed_s(words: tuple[str, ...]) -> int:
+    """What is to be paid: the time stated; else all that was granted, if it ever talked; else nothing."""
+    if "stop" in words:
+        return 30
+    return 120 if {"start", "interim"} & set(words) else 0
+
+
+def test_in_every_order_and_with_each_of_them_lost_the_talk_is_paid_once(lab: NasLab) -> None:
+    lab.wait(33)
+    accounts = {order: lab.desk.customer(f"c{n}", "10.00") for n, order in enumerate(ORDERS)}
+    for n, order in enumerate(ORDERS):
+        for name in order:
+            assert at_once(lab, name, f"call{n}", f"c{n}")
+    lab.wait(600)
+    wrong = {
+        order: cents(lab.desk, number)
+        for order, number in accounts.items()
+        if cents(lab.desk, number) != (1000 - owed_s(order), 0)
+    }
+    assert not wrong
+
+
+HAPPENINGS = st.lists(st.tuples(st.sampled_from(WORDS[1:]), st.sampled_from([0, 0, 1, 40, 200])), max_size=8)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(happenings=HAPPENINGS, access=st.booleans())
+def test_doubled_swapped_lost_and_late_by_minutes_the_talk_is_paid_once(
+    desk: TestDesk, happenings: list[tuple[str, int]], access: bool
+) -> None:
+    n = len(desk.rows(tables.accounts))
+    lab, account = NasLab(desk), desk.customer(f"c{n}", "10.00")
+    if access:
+        at_once(lab, "access", f"call{n}", f"c{n}")
+    lab.wait(33)
+    for name, pause_s in happenings:
+        assert at_once(lab, name, f"call{n}", f"c{n}")
+        lab.wait(pause_s)
+    lab.wait(900)
+    assert cents(desk, account) == (1000 - owed_s(tuple(name for name, _ in happenings)), 0)
+    assert not list(lab.nas._charging.calls), "nothing stays in memory"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_stop_without_a_duration_is_charged_by_the_times_of_the_nas(
+    lab: NasLab, ann: int, known: bool
+) -> None:
+    """Where it tells its own times, theirs count; else when its reports came."""
+    event: dict[str, Any] = {"event_at_ms": 5_000_000} if known else {}
+    lab.access()
+    lab.wait(3)
+    lab.start(**event)
+    lab.wait(30)
+    event = {"event_at_ms": 5_028_000} if known else {}
+    assert lab.stop(None, **event)
+    assert cents(lab.desk, ann) == (1000 - (28 if known else 30), 0)
+
+
+def test_a_stop_without_a_duration_counts_from_the_start_also_when_an_interim_came_first(
+    lab: NasLab, ann: int
+) -> None:
+    lab.access()
+    lab.wait(13)
+    lab.interim(None, event_at_ms=5_010_000)
+    lab.start(event_at_ms=5_000_000)
+    lab.wait(20)
+    lab.stop(None, event_at_ms=5_030_000)
+    assert cents(lab.desk, ann) == (970, 0)
+
+
+def test_a_stop_without_a_duration_whose_start_was_lost_is_an_estimate_from_the_question(
+    lab: NasLab, ann: int
+) -> None:
+    lab.access()
+    lab.wait(33)
+    assert lab.stop(None)
+    assert cents(lab.desk, ann) == (967, 0)
+    assert "estimated" in lab.marks()
+
+
+def test_a_start_that_comes_after_such_a_stop_takes_the_ringing_off(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.wait(33)
+    lab.stop(None)
+    assert lab.start(at_s=3)
+    assert cents(lab.desk, ann) == (970, 0)
+    assert lab.start(at_s=3)
+    assert lab.stop(None, at_s=33)
+    assert cents(lab.desk, ann) == (970, 0)
+
+
+def test_a_mirrored_second_stop_changes_nothing(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(30)
+    lab.stop(30, ended_by=EndedBy.CALLEE)
+    assert lab.stop(31, ended_by=EndedBy.CALLER)
+    assert cents(lab.desk, ann) == (970, 0)
+
+
+def test_a_stop_of_an_attempt_that_was_cancelled_costs_nothing(lab: NasLab, ann: int) -> None:
+    lab.access()
+    assert lab.stop(None, answered=False, cause="CANCEL")
+    assert lab.failed(cause="487")
+    assert cents(lab.desk, ann) == (1000, 0)
+
+
+def test_a_failed_attempt_lets_its_hold_go(lab: NasLab, ann: int) -> None:
+    lab.access()
+    for _ in range(2):
+        assert lab.failed(cause="486")
+    assert cents(lab.desk, ann) == (1000, 0)
+    (record,) = lab.records()
+    assert (record["cause"], record["duration_ms"], record["marks"]) == ("486", 0, [])
+
+
+def test_a_failed_attempt_lets_its_hold_go_after_a_restart_too(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.restart()
+    assert lab.failed(cause="486")
+    assert cents(lab.desk, ann) == (1000, 0)
+
+
+def test_a_request_that_fails_inside_a_call_does_not_end_it(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(10)
+    assert lab.failed()
+    assert lab.stop(None, answered=False)
+    lab.wait(10)
+    lab.stop(20)
+    assert cents(lab.desk, ann) == (980, 0)
+
+
+def test_a_failed_attempt_that_talked_after_all_is_charged(lab: NasLab, ann: int) -> None:
+    """Its Start was lost, and a request inside it failed before its Stop."""
+    lab.access()
+    lab.wait(3)
+    lab.failed()
+    lab.wait(30)
+    for _ in range(2):
+        assert lab.stop(30)
+    assert cents(lab.desk, ann) == (970, 0)
+
+
+def test_what_nobody_knows_is_acknowledged_and_costs_nothing(lab: NasLab, ann: int) -> None:
+    assert lab.failed()
+    assert lab.stop(0)
+    assert lab.stop(None)
+    assert lab.stop(30, answered=False)
+    assert cents(lab.desk, ann) == (1000, 0)
+    assert not list(lab.nas._charging.calls)
+
+
+# --- no stop ----------------------------------------------------------------------------------------
+
+
+def test_a_call_whose_stop_never_comes_is_over_when_its_grant_and_a_grace_are(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.wait(3)
+    lab.start()
+    lab.wait(149)
+    assert cents(lab.desk, ann) == (1000, 120)
+    lab.wait(1)
+    assert cents(lab.desk, ann) == (880, 0)
+    assert {"no_stop", "estimated"} <= set(lab.marks())
+
+
+@pytest.mark.parametrize("talk_s", [40, 120, 131])
+@pytest.mark.parametrize("later_s", [0, 40])
+def test_a_stop_that_comes_after_all_corrects_it(lab: NasLab, ann: int, talk_s: int, later_s: float) -> None:
+    """later_s 40: the call is no longer in memory."""
+    lab.access()
+    lab.start()
+    lab.wait(151 + later_s)
+    for _ in range(3):
+        assert lab.stop(talk_s, at_s=talk_s)
+    assert cents(lab.desk, ann) == (1000 - talk_s, 0)
+    assert "no_stop" in lab.marks()
+    assert lab.charged_s(ann) == talk_s
+
+
+def test_a_report_that_it_is_up_puts_the_end_off(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(140)
+    assert lab.interim(140)
+    lab.wait(29)
+    assert lab.session().state is not State.CLOSED
+    lab.wait(1)
+    assert cents(lab.desk, ann) == (860, 0)
+
+
+def test_a_call_that_shows_itself_after_it_was_given_up_is_ended(lab: NasLab, ann: int) -> None:
+    lab.control = ScriptedControl(ending=Ending.TAKEN)
+    lab.nas = lab.new_nas(lab.desk.charging)
+    lab.access()
+    lab.start()
+    lab.wait(160)
+    before = len(lab.control.ended)
+    lab.interim(160)
+    assert lab.control.ended[before:][0][1] == "closed"
+
+
+# --- nobody asked -----------------------------------------------------------------------------------
+
+
+def test_a_call_that_nobody_asked_for_is_charged_from_its_start(lab: NasLab, ann: int) -> None:
+    assert lab.start()
+    assert cents(lab.desk, ann) == (1000, 120)
+    lab.wait(20)
+    assert lab.stop(20)
+    assert cents(lab.desk, ann) == (980, 0)
+
+
+def test_a_call_of_which_only_the_stop_is_heard_is_charged(lab: NasLab, ann: int) -> None:
+    lab.wait(100)
+    for _ in range(2):
+        assert lab.stop(20)
+    assert cents(lab.desk, ann) == (980, 0)
+    (record,) = lab.records()
+    assert (record["mode"], record["answered_at_ms"]) == ("watch", lab.start_ms + 80_000)
+
+
+def test_a_call_that_begins_without_a_question_and_without_an_answer_waits_for_it(
+    lab: NasLab, ann: int
+) -> None:
+    """FreeSWITCH's module sends its Start when it routes the call."""
+    assert lab.start(answered=False)
+    lab.wait(5)
+    assert lab.start(answered=False)
+    assert lab.session().answered_at_ms is None
+    lab.wait(20)
+    assert lab.stop(20)
+    assert cents(lab.desk, ann) == (980, 0)
+
+
+def test_a_call_that_never_tells_its_answer_keeps_its_hold_while_it_may_talk(lab: NasLab, ann: int) -> None:
+    lab.longest_ms = 300_000
+    lab.nas = lab.new_nas(lab.desk.charging)
+    lab.access()
+    lab.start(answered=False)
+    lab.wait(329)
+    assert cents(lab.desk, ann) == (1000, 300)
+    lab.wait(1)
+    assert cents(lab.desk, ann) == (1000, 0)
+    lab.stop(290)
+    assert cents(lab.desk, ann) == (710, 0)
+
+
+def test_a_refused_call_that_talks_anyway_is_charged_as_far_as_there_is_money(lab: NasLab) -> None:
+    bob = lab.desk.customer("bob", "0.05")
+    lab.desk.customer("eve", "0.00")
+    lab.access("a", "eve")
+    lab.access("b", "bob")
+    lab.access("c", "bob")  # b has it all
+    for channel in "bc":
+        lab.start(channel, "bob")
+    lab.wait(20)
+    lab.stop(20, "a", "eve")
+    lab.stop(3, "b", "bob")
+    for _ in range(2):
+        assert lab.stop(20, "c", "bob")
+    assert cents(lab.desk, bob) == (0, 0)
+    shortfalls = {row.call_id: row.shortfall_ticks // CENT for row in lab.desk.rows(tables.charges)}
+    assert sorted(shortfalls.values()) == [0, 18, 20]
+    marked = [row for row in lab.records() if "talked_though_refused" in row["marks"]]
+    assert len(marked) == 2
+
+
+def test_a_refused_call_that_starts_anyway_is_ended_and_charged_from_its_start(lab: NasLab) -> None:
+    lab.control = ScriptedControl(ending=Ending.TAKEN)
+    lab.nas = lab.new_nas(lab.desk.charging)
+    bob = lab.desk.customer("bob", "0.00")
+    lab.access(account="bob")
+    lab.start(account="bob")
+    assert [why for _, why in lab.control.ended] == ["closed"]
+    lab.desk.top_up(bob, "1.00")
+    lab.wait(7)
+    assert lab.stop(None, account="bob")
+    assert cents(lab.desk, bob) == (93, 0)
+
+
+# --- restart of the NAS -----------------------------------------------------------------------------
+
+
+def test_a_nas_that_restarts_has_ended_its_calls_at_their_last_proof(lab: NasLab, ann: int) -> None:
+    lab.access("old")
+    lab.start("old")
+    lab.access("ringing")
+    lab.wait(20)
+    lab.interim(20, "old")
+    lab.wait(10)
+    lab.wait(5)
+    on_ms = lab.desk.clock.now_ms()
+    lab.wait(1)
+    lab.access("new")
+    lab.start("new")
+    assert lab.nas.restarted(on_ms)
+    lab.wait(31)
+    assert cents(lab.desk, ann) == (980, 120)
+    assert lab.session("new").state is not State.CLOSED
+    lab.stop(31, "new")
+    assert cents(lab.desk, ann) == (949, 0)
+    marks = {row["channel"]: row["marks"] for row in lab.records()}
+    assert "switch_restarted" in marks["old"]
+
+
+def test_a_stop_after_the_restart_still_counts(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(30)
+    lab.nas.restarted(lab.desk.clock.now_ms())
+    assert lab.stop(29)
+    lab.wait(60)
+    assert cents(lab.desk, ann) == (971, 0)
+
+
+def test_a_restart_that_could_not_be_written_down_is_not_acknowledged_until_it_is(
+    lab: NasLab, ann: int
+) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(30)
+    at_ms = lab.desk.clock.now_ms()
+    lab.desk.ledger.away = AWAY
+    assert not lab.nas.restarted(at_ms)
+    lab.wait(2)
+    assert not lab.nas.restarted(at_ms)
+    lab.desk.ledger.away = None
+    assert lab.nas.restarted(at_ms)
+    lab.restart()
+    lab.wait(31)
+    assert cents(lab.desk, ann) == (1000, 0), "it was last proven at its answer"
+
+
+# --- the ledger is away -----------------------------------------------------------------------------
+
+
+def test_nothing_is_acknowledged_while_the_ledger_is_away_and_repeats_charge_once(
+    lab: NasLab, ann: int
+) -> None:
+    lab.access()
+    lab.desk.ledger.away = AWAY
+    assert not lab.start()
+    lab.wait(3)
+    assert not lab.start(at_s=0)
+    assert not lab.interim(3)
+    lab.desk.ledger.away = None
+    lab.wait(2)
+    assert lab.start(at_s=0)
+    assert lab.interim(5)
+    lab.wait(5)
+    lab.desk.ledger.away = AWAY
+    assert not lab.stop(10)
+    assert not lab.stop(10)
+    lab.desk.ledger.away = None
+    lab.wait(2)
+    assert lab.stop(10)
+    assert cents(lab.desk, ann) == (990, 0)
+    assert lab.charged_s(ann) == 10
+
+
+def test_a_start_in_an_outage_is_durable_once_it_was_told_again(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.desk.ledger.away = AWAY
+    assert not lab.start()
+    lab.desk.ledger.away = None
+    lab.wait(2)
+    assert lab.start()
+    lab.restart()
+    assert lab.session().answered_at_ms == lab.start_ms
+
+
+def test_a_question_in_an_outage_is_refused_or_unanswered_and_holds_nothing(lab: NasLab, ann: int) -> None:
+    lab.desk.ledger.away = AWAY
+    assert lab.access().refusal is Refusal.UNAVAILABLE
+    lab.desk.ledger.away = None
+    lab.wait(31)
+    assert cents(lab.desk, ann) == (1000, 0)
+
+
+def test_a_call_that_nobody_asked_for_is_charged_though_the_ledger_was_away(lab: NasLab, ann: int) -> None:
+    lab.desk.ledger.away = AWAY
+    told: list[Any] = [lab.start, lambda: lab.interim(5), lambda: lab.stop(20)]
+    for say in told:
+        with suppress(Unavailable):
+            assert not say()
+    lab.desk.ledger.away = None
+    lab.wait(35)
+    assert lab.stop(20)
+    lab.wait(300)
+    assert cents(lab.desk, ann) == (980, 0)
+
+
+@pytest.mark.parametrize("first", ["stop", "start", "interim"])
+@pytest.mark.parametrize("what", ["directory", "stopping", "overload"])
+def test_who_pays_cannot_be_asked_now_but_the_talk_is_not_forgotten(
+    lab: NasLab, ann: int, what: str, first: str
+) -> None:
+    charging = lab.nas._charging
+    if what == "directory":
+        lab.desk.directory_away = AWAY
+    elif what == "stopping":
+        charging.refusing = True
+    else:
+        charging.move_to(replace(charging.desk, max_open_calls=-1))
+    lab.wait(20)
+    say: Any = {"stop": lambda: lab.stop(20), "start": lab.start, "interim": lambda: lab.interim(20)}[first]
+    try:
+        durable = say()
+    except Unavailable:
+        durable = False
+    if what == "directory":
+        assert not durable
+    lab.desk.directory_away, charging.refusing = None, False
+    charging.move_to(replace(charging.desk, max_open_calls=100))
+    lab.wait(1)
+    assert lab.stop(20)
+    lab.wait(300)
+    assert cents(lab.desk, ann) == (980, 0)
+
+
+# --- ending a call ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def control(lab: NasLab) -> ScriptedControl:
+    lab.control = ScriptedControl()
+    lab.nas = lab.new_nas(lab.desk.charging)
+    return lab.control
+
+
+def test_a_call_is_ended_at_its_paid_end_and_paid_till_then(lab: NasLab, control: ScriptedControl) -> None:
+    bob = lab.desk.customer("bob", "0.30")
+    lab.access(account="bob", handles={"from_tag": "x"})
+    lab.start(account="bob", handles={"to_tag": "y"})
+    lab.wait(29.9)
+    assert control.ended == []
+    lab.wait(0.1)
+    ((call, _),) = control.ended
+    assert (call.channel, call.handles["from_tag"], call.handles["to_tag"]) == ("a", "x", "y")
+    assert call.answered_at_ms == lab.start_ms
+    assert lab.charged_s(bob) == pytest.approx(30, abs=0.05)
+    assert cents(lab.desk, bob) == (0, 0)
+    assert "from_cut" in lab.marks()
+
+
+@pytest.mark.parametrize("talk_s", [29, 31])
+def test_the_stop_of_a_call_that_we_ended_has_the_last_word(
+    lab: NasLab, ann: int, control: ScriptedControl, talk_s: int
+) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(30)
+    lab.nas._charging.kill(lab.session().call_id, "ann")
+    lab.desk.settle()
+    assert cents(lab.desk, ann) == (970, 0)
+    lab.wait(1)
+    for _ in range(2):
+        assert lab.stop(talk_s)
+    assert cents(lab.desk, ann) == (1000 - talk_s, 0)
+    (record,) = lab.records()
+    assert (record["ended_by"], "estimated" in record["marks"]) == ("operator", False)
+
+
+def test_an_order_that_was_taken_waits_for_the_nas_to_say_so(
+    lab: NasLab, ann: int, control: ScriptedControl
+) -> None:
+    control.ending = Ending.TAKEN
+    lab.access()
+    lab.start()
+    lab.wait(121)
+    assert control.ended
+    assert cents(lab.desk, ann) == (1000, 120)
+    lab.stop(120)
+    assert cents(lab.desk, ann) == (880, 0)
+
+
+def test_an_order_that_failed_is_repeated_until_it_is_seen_to_work(
+    lab: NasLab, ann: int, control: ScriptedControl
+) -> None:
+    control.ending = Ending.FAILED
+    lab.access()
+    lab.start()
+    lab.wait(124)
+    assert len(control.ended) >= 3
+    control.ending = Ending.GONE
+    lab.wait(5)
+    times = len(control.ended)
+    assert lab.session().state is State.CLOSED
+    lab.wait(60)
+    assert len(control.ended) == times
+    assert 880 - 8 <= cents(lab.desk, ann)[0] <= 880
+
+
+def test_a_ringing_call_that_cannot_be_ended_does_not_hold_for_ever(
+    lab: NasLab, ann: int, control: ScriptedControl
+) -> None:
+    control.ending = Ending.FAILED
+    lab.access()
+    lab.nas._charging.kill(lab.session().call_id, "ann")
+    lab.wait(200)
+    assert cents(lab.desk, ann) == (1000, 0)
+
+
+def test_a_ringing_call_that_is_ended_costs_nothing(lab: NasLab, ann: int, control: ScriptedControl) -> None:
+    lab.access()
+    lab.nas._charging.kill(lab.session().call_id, "ann")
+    lab.desk.settle()
+    assert cents(lab.desk, ann) == (1000, 0)
+
+
+def test_without_a_way_to_end_a_call_its_own_timer_does(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(125)
+    assert lab.session().cut_why == "longest_call"
+    lab.stop(120)
+    assert cents(lab.desk, ann) == (880, 0)
+
+
+# --- limits that can be moved -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def moving(lab: NasLab) -> ScriptedControl:
+    lab.control = ScriptedControl(extends=True)
+    lab.nas = lab.new_nas(lab.desk.charging)
+    return lab.control
+
+
+def test_where_limits_move_a_call_is_held_slice_by_slice(
+    lab: NasLab, ann: int, moving: ScriptedControl
+) -> None:
+    assert lab.access().left_ms == 20_000
+    lab.start()
+    lab.wait(16)
+    assert moving.limited == [("a", 40_000, 25_000)]
+    assert cents(lab.desk, ann) == (1000, 40)
+    lab.wait(30)
+    assert moving.limited[-1][1] == 60_000
+    lab.stop(46)
+    assert cents(lab.desk, ann) == (954, 0)
+
+
+def test_a_limit_that_was_not_taken_is_told_again_until_it_is(
+    lab: NasLab, ann: int, moving: ScriptedControl
+) -> None:
+    lab.access()
+    lab.start()
+    moving.takes = False
+    lab.wait(18)
+    assert len(moving.limited) >= 3
+    assert {total for _, total, _ in moving.limited} == {40_000}
+    assert lab.session().state is State.IN_DOUBT
+    assert lab.session().told_ms == 20_000
+    moving.takes = True
+    lab.wait(1)
+    assert lab.session().told_ms == 40_000
+    assert lab.session().state is State.TALKING
+    lab.wait(40)
+    assert moving.limited[-1][1] > 60_000
+    lab.stop(59)
+    assert cents(lab.desk, ann) == (941, 0)
+
+
+def test_a_limit_that_is_never_taken_leaves_the_end_that_the_nas_was_told(
+    lab: NasLab, ann: int, moving: ScriptedControl
+) -> None:
+    lab.access()
+    lab.start()
+    moving.takes = False
+    lab.wait(300)
+    assert cents(lab.desk, ann) == (980, 0)
+    assert "no_stop" in lab.marks()
+    assert len(moving.limited) < 60, "nobody tells a NAS for ever what it cannot take"
+
+
+def test_a_call_in_its_first_slice_goes_on_after_our_restart(
+    lab: NasLab, ann: int, moving: ScriptedControl
+) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(5)
+    lab.restart()
+    lab.wait(60)
+    assert moving.limited[-1][1] >= 60_000
+    lab.stop(65)
+    assert cents(lab.desk, ann) == (935, 0)
+
+
+def test_a_call_whose_limit_was_moved_before_our_restart_is_not_given_up_early(
+    lab: NasLab, ann: int, moving: ScriptedControl
+) -> None:
+    lab.grace_ms = 2_000
+    lab.nas = lab.new_nas(lab.desk.charging)
+    lab.access()
+    lab.start()
+    lab.wait(17)
+    lab.restart()
+    lab.wait(60)
+    assert lab.session().state is not State.CLOSED
+    lab.stop(77)
+    assert cents(lab.desk, ann) == (923, 0)
+
+
+# --- our restart ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("down_s", [0, 20])
+def test_after_our_restart_a_call_is_ended_at_its_paid_end(
+    lab: NasLab, ann: int, control: ScriptedControl, down_s: float
+) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(60)
+    lab.restart()
+    lab.wait(down_s)
+    lab.wait(60 - down_s)
+    assert [why for _, why in control.ended] == ["longest_call"]
+    assert cents(lab.desk, ann) == (880, 0)
+
+
+def test_after_our_restart_a_stop_that_was_not_acknowledged_is_charged(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(30)
+    lab.restart()
+    for _ in range(2):
+        assert lab.stop(30)
+    assert cents(lab.desk, ann) == (970, 0)
+
+
+def test_after_our_restart_a_call_without_a_word_is_given_up_as_before(lab: NasLab, ann: int) -> None:
+    lab.access("talks")
+    lab.start("talks")
+    lab.access("rings")
+    lab.wait(60)
+    lab.restart()
+    lab.wait(200)
+    assert cents(lab.desk, ann) == (880, 0)
+    causes = {row["channel"]: row["cause"] for row in lab.records()}
+    assert causes == {"talks": "NO_STOP", "rings": "NO_START"}
+
+
+def test_after_our_restart_a_start_brings_the_call_to_talk(lab: NasLab, ann: int) -> None:
+    lab.access()
+    lab.wait(1)
+    lab.restart()
+    lab.wait(1)
+    assert lab.start(handles={"to_tag": "y"})
+    assert lab.session().state in (State.TALKING, State.DRAINING)
+    assert lab.session().handles["to_tag"] == "y"
+    lab.wait(10)
+    lab.stop(10)
+    assert cents(lab.desk, ann) == (990, 0)
+
+
+# --- listings ---------------------------------------------------------------------------------------
+
+
+def test_a_call_that_two_listings_lack_is_over_at_its_last_proof(lab: NasLab, ann: int) -> None:
+    lab.access("a")
+    lab.access("b")
+    lab.start("a")
+    lab.start("b")
+    lab.wait(10)
+    lab.nas.take_listing({"a", "b"})
+    lab.wait(10)
+    for _ in range(2):
+        lab.nas.take_listing({"b"})
+        lab.desk.settle()
+        lab.wait(10)
+    lab.wait(30)
+    assert cents(lab.desk, ann) == (990, 120)
+    assert lab.session("b").state is not State.CLOSED
+
+
+def test_a_listing_that_lacks_most_calls_is_doubted_once_more(lab: NasLab) -> None:
+    lab.desk.customer("rich", "100.00")
+    for n in range(25):
+        lab.start(f"c{n}", "rich")
+    for _ in range(3):
+        lab.nas.take_listing(set())
+        lab.desk.settle()
+    gone = [n for n in range(25) if lab.session(f"c{n}").gone_at_ms is not None]
+    assert len(gone) == 25
+    assert lab.nas._charging.open_channels("kam")
+
+
+def test_a_listing_that_lacks_most_calls_once_changes_nothing(lab: NasLab) -> None:
+    lab.desk.customer("rich", "100.00")
+    alive = {f"c{n}" for n in range(25)}
+    for channel in sorted(alive):
+        lab.start(channel, "rich")
+    for listing in (set(), alive, set(), alive):
+        lab.nas.take_listing(listing)
+        lab.desk.settle()
+    assert not [channel for channel in alive if lab.session(channel).misses]
+
+
+# --- two daemons ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(desk: TestDesk, ann: int) -> tuple[NasLab, NasLab]:
+    return NasLab(desk, alone=False), NasLab(desk, alone=False)
+
+
+def test_a_call_may_ask_here_start_there_and_stop_here(pair: tuple[NasLab, NasLab], ann: int) -> None:
+    here, there = pair
+    here.access()
+    here.wait(3)
+    assert there.start()
+    assert there.taken == [there.session().call_id]
+    here.wait(30)
+    assert here.stop(30)
+    assert cents(here.desk, ann) == (970, 0)
+    here.wait(600)
+    assert cents(here.desk, ann) == (970, 0)
+    assert here.charged_s(ann) == 30
+    assert not list(here.nas._charging.calls)
+    assert not list(there.nas._charging.calls)
+
+
+def test_the_second_question_at_another_daemon_holds_nothing_more(
+    pair: tuple[NasLab, NasLab], ann: int
+) -> None:
+    here, there = pair
+    assert here.access().session.call_id == there.access().session.call_id
+    assert cents(here.desk, ann) == (1000, 120)
+    assert there.access(origin="4999").refusal is Refusal.CALL_ID_IN_USE
+
+
+def test_questions_at_two_daemons_in_the_same_moment_hold_once(pair: tuple[NasLab, NasLab], ann: int) -> None:
+    reports = [lab.report() for lab in pair]
+    asked = [gevent.spawn(lab.nas.authorise, report) for lab, report in zip(pair, reports, strict=True)]
+    verdicts = [one.get() for one in gevent.joinall(asked, timeout=5)]
+    assert [one.left_ms for one in verdicts] == [120_000, 120_000]
+    assert cents(pair[0].desk, ann) == (1000, 120)
+    pair[1].start()
+    pair[0].wait(30)
+    pair[0].stop(30)
+    pair[0].wait(600)
+    assert cents(pair[0].desk, ann) == (970, 0)
+
+
+def test_a_daemon_that_did_not_hear_of_the_start_does_not_give_the_call_up(
+    pair: tuple[NasLab, NasLab], ann: int
+) -> None:
+    here, there = pair
+    for lab in pair:
+        lab.longest_ms = 400_000
+        lab.nas = lab.new_nas(lab.nas._charging)
+    here.access()
+    there.start()
+    here.wait(300)
+    assert cents(here.desk, ann)[1] == 400
+    assert there.stop(300)
+    assert cents(here.desk, ann) == (700, 0)
+    here.wait(600)
+    assert cents(here.desk, ann) == (700, 0)
+    assert not list(here.nas._charging.calls)
+
+
+@pytest.mark.parametrize("stops", ["here", "there"])
+def test_the_nas_has_the_last_word_also_where_the_other_daemon_closed_the_call_by_estimate(
+    pair: tuple[NasLab, NasLab], ann: int, stops: str
+) -> None:
+    here, there = pair
+    here.access()
+    there.start()
+    here.start()
+    here.wait(151)
+    assert cents(here.desk, ann) == (880, 0)
+    assert (here if stops == "here" else there).stop(30)
+    assert cents(here.desk, ann) == (970, 0)
+    for lab in pair:
+        assert lab.stop(30)
+    here.wait(600)
+    assert cents(here.desk, ann) == (970, 0)
+
+
+@pytest.mark.parametrize("dies", ["here", "there"])
+def test_whoever_is_left_ends_the_call(pair: tuple[NasLab, NasLab], ann: int, dies: str) -> None:
+    here, there = pair
+    here.access()
+    there.start()
+    here.desk.kill((here if dies == "here" else there).nas._charging)
+    here.wait(700)
+    assert cents(here.desk, ann) == (880, 0)
+    assert "no_stop" in here.marks()
+
+
+def test_a_restart_of_the_nas_ends_calls_of_every_daemon(pair: tuple[NasLab, NasLab], ann: int) -> None:
+    here, there = pair
+    here.access()
+    here.start()
+    here.wait(10)
+    here.interim(10)
+    assert there.nas.restarted(here.desk.clock.now_ms())
+    here.wait(300)
+    assert cents(here.desk, ann) == (990, 0)
+    assert here.charged_s(ann) == 10
+
+
+# --- memory -----------------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_call_stays_in_memory(lab: NasLab) -> None:
+    lab.desk.customer("rich", "100.00")
+    lab.desk.customer("poor", "0.00")
+    lab.access("refused", "poor")
+    lab.access("expires", "rich")
+    lab.start("lost", "rich")
+    lab.access("done", "rich")
+    lab.start("done", "rich")
+    lab.stop(0, "done", "rich")
+    lab.wait(181 + LINGER_MS / 1000)
+    lab.stop(3, "lost", "rich")
+    lab.wait(1 + LINGER_MS / 1000)
+    calls = lab.nas._charging.calls
+    assert (list(calls), calls.open_count, calls.open_by_state()) == ([], 0, {})
+    assert not any((calls._by_key, calls._by_id, calls._by_account, calls._aliases))
