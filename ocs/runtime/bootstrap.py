@@ -376,6 +376,8 @@ def services(system: System) -> Services:
         ),
         switches=system.switch_views,
         take_cdr=system.take_cdr,
+        nas=system.doors.json,
+        nas_token=token.get_secret_value() if (token := system.settings.daemon.nas_token) else None,
         ready=system.readiness,
         render_metrics=system.render_metrics,
         apart=apart,

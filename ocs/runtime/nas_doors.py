@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import gevent
 import structlog
 
+from ocs.errors import OutsideError
 from ocs.ports import CallControl, Clock
 from ocs.runtime.metrics import Metrics
-from ocs.runtime.radius_counts import RadiusCounts
+from ocs.runtime.nas_counts import EvapiCounts, RadiusCounts
 from ocs.runtime.settings import Settings
 from ocs.runtime.settings.base import parse_address
 from ocs.runtime.settings.nas import NasRadius, NasSettings
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.nas import Nas
+from ocs.services.nas_questions import JsonNas, NasQuestions
 from ocs.services.users import UserDirectory
 from radius.attributes import merged
 from radius.authenticate import Authenticator, AuthPolicy, Method
@@ -31,6 +34,9 @@ from radius.nonces import nonce_key
 from radius.packets import Names
 from radius.radsec import RadSecServer, tls_context
 from radius.server import RadiusServer
+from switch_adapters.kamailio.config import KamailioConfig
+from switch_adapters.kamailio.control import KamailioControl
+from switch_adapters.kamailio.evapi import EvapiConfig, EvapiDoor
 
 log = structlog.get_logger(__name__)
 
@@ -61,11 +67,13 @@ class NasDoors:
         ready: Callable[[], bool],
     ) -> None:
         """`load_open`, `took`: see `Nas`. ready: whether Status-Server is answered. Raises OutsideError."""
-        self._settings = settings
+        self._several = not charging.desk.alone
         self._clock = clock
         self._counts = RadiusCounts(metrics)
         self.nas: dict[str, Nas] = {}
-        self._listings: list[tuple[Nas, Any, int]] = []
+        self._json: dict[str, JsonNas] = {}
+        evapis: list[tuple[str, str]] = []
+        self._listings: list[tuple[Nas, KamailioControl, int]] = []
         for wanted in settings.nas:
             control = self._control(wanted)
             nas = self.nas[wanted.name] = Nas(
@@ -78,20 +86,44 @@ class NasDoors:
                 took=took,
             )
             charging.attach(nas)
+            if isinstance(control, KamailioControl) and wanted.kamailio and wanted.kamailio.listing_s:
+                self._listings.append((nas, control, wanted.kamailio.listing_s))
+            self._json[wanted.name] = JsonNas(nas, wanted.routes)
+            if wanted.kamailio is not None and wanted.kamailio.evapi:
+                evapis.append((wanted.name, wanted.kamailio.evapi))
         self._servers = self._radius(settings, users, ready)
+        questions = NasQuestions(self.json, clock.now_ms, metrics.bad_input)
+        self._evapis = [
+            EvapiDoor(
+                EvapiConfig(name, *parse_address(address)),
+                partial(_hear, questions, name),
+                observer=EvapiCounts(metrics),
+            )
+            for name, address in evapis
+        ]
         self._beats: list[gevent.Greenlet] = []
 
     def start(self) -> None:
         """Listen. Raises OutsideError if an address cannot be had."""
         for server in self._servers:
             server.start()
+        for evapi in self._evapis:
+            evapi.start()
         self._beats = [gevent.spawn(self._list, *listing) for listing in self._listings]
+        if self._several:
+            self._beats.append(gevent.spawn(self._sweep))
 
     def stop(self) -> None:
         """Take no more requests, let the answers out."""
         gevent.killall(self._beats)
+        for evapi in self._evapis:
+            evapi.stop()
         for server in self._servers:
             server.stop()
+
+    def json(self, name: str) -> JsonNas | None:
+        """The NAS of this name as `NasQuestions` wants it; None: settings do not name it."""
+        return self._json.get(name)
 
     @property
     def addresses(self) -> list[str]:
@@ -157,14 +189,37 @@ class NasDoors:
                 clock=self._clock,
                 observer=self._counts,
             )
+        if wanted.kamailio is not None and wanted.kamailio.jsonrpc_url:
+            rpc = wanted.kamailio
+            return KamailioControl(
+                KamailioConfig(
+                    rpc.jsonrpc_url,
+                    timeout_s=rpc.timeout_ms / 1000,
+                    extends=rpc.extends,
+                    margin_s=rpc.margin_s,
+                )
+            )
         return None
 
-    def _list(self, nas: Nas, control: Any, every_s: int) -> None:
+    def _sweep(self) -> None:
+        while True:
+            gevent.sleep(SWEEP_S)
+            for nas in self.nas.values():
+                try:
+                    nas.take_in_orphans()
+                except OutsideError as fault:
+                    log.warning("nas_not_swept", nas=nas.name, error=fault.message)
+
+    def _list(self, nas: Nas, control: KamailioControl, every_s: int) -> None:
         while True:
             alive = control.listing()
             if alive is not None:
                 nas.take_listing(alive)
             gevent.sleep(every_s)
+
+
+def _hear(questions: NasQuestions, name: str, message: dict[str, Any]) -> Mapping[str, Any] | None:
+    return questions.hear(message, name)
 
 
 def _client(wanted: NasSettings, radius: NasRadius, nas: Nas) -> Client:

@@ -46,11 +46,15 @@ from ocs.sessions.events import (
     Warn,
 )
 from ocs.sessions.session import Session, State, from_row
+from ocs.sessions.timers import given_up_ms
 
 log = structlog.get_logger("ocs.nas")
 
 LATE_CUT_MS: Final = 1_000
 """A cut that the NAS confirms within this after the paid end was made for it: talked is what was paid."""
+
+ORPHAN_MS: Final = 60_000
+"""A call that is still open this long after it should have been given up has no daemon."""
 
 BIG_LOSS: Final = 20
 """A listing that lacks at least so many calls, and more than half of all, is doubted once more."""
@@ -239,6 +243,15 @@ class Nas:
                 charging.deliver(self.name, channel, CallFound(now_ms, answered_at_ms))
             else:
                 charging.deliver(self.name, channel, CallGone(now_ms))
+
+    def take_in_orphans(self) -> None:
+        """Take in calls whose time is long up and that nobody has closed: their daemon died. OutsideError."""
+        late_ms = self._charging.desk.clock.now_ms() - ORPHAN_MS
+        for snapshot in self._load_open(self.name):
+            session = from_row(snapshot)
+            grace_ms = session.reach.grace_ms
+            if grace_ms is not None and given_up_ms(session, grace_ms) < late_ms:
+                self._take_in(snapshot)
 
     # --- inside -------------------------------------------------------------------------------------
 

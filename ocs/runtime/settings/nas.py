@@ -35,6 +35,9 @@ def _network(text: str) -> str:
 Network = Annotated[str, AfterValidator(_network)]
 
 
+Template = Annotated[str, AfterValidator(check_template)]
+
+
 class RadiusSettings(Section):
     """Where the RADIUS server listens. It runs if a [[nas]] has a radius table."""
 
@@ -181,6 +184,8 @@ class NasKamailio(Section):
     """JSON-RPC over xhttp, as in http://127.0.0.1:5060/RPC; empty: calls are not ended from here."""
     extends: bool = True
     """Its configuration has the route that moves a running dialog's timeout, so calls are held by slices."""
+    margin_s: int = Field(default=2, ge=1, le=60)
+    """Its dialog timer ends a call this much after the paid end, should we be gone."""
     timeout_ms: int = Field(default=2_000, ge=100, le=30_000)
     """Longest wait for one JSON-RPC answer."""
     listing_s: int = Field(default=60, ge=0, le=3_600)
@@ -202,6 +207,8 @@ class NasSettings(Section):
     """Acct-Interim-Interval in a yes; 0: not sent."""
     grace_s: int = Field(default=30, ge=1, le=86_400)
     """A call whose end nobody reports is closed this long after the end of what the NAS was told."""
+    routes: tuple[Template, ...] = ()
+    """Over HTTP and evapi: `routes` of a yes, as templates: "sip:{destination}@192.0.2.9"."""
     radius: NasRadius | None = None
     """It speaks RADIUS."""
     disconnect: NasDisconnect | None = None

@@ -1,4 +1,4 @@
-"""What is counted of the RADIUS door: its observer, on the metrics."""
+"""What is counted of the doors for NAS? Their observers, on the metrics."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from prometheus_client import Counter, Histogram
 
 from ocs.runtime.metrics import QUICK_S, Metrics
 from radius.observe import Observer
+from switch_adapters.kamailio.evapi import EvapiObserver
 
 _PREFIX: Final = "ocs_radius_"
 
@@ -75,3 +76,26 @@ class RadiusCounts(Observer):
     def order(self, nas: str, order: str, result: str) -> None:
         """See `Observer.order`."""
         self._orders.labels(nas, order, result).inc()
+
+
+class EvapiCounts(EvapiObserver):
+    """See `switch_adapters.kamailio.evapi.EvapiObserver`."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def link_changed(self, name: str, up: bool, reason: str) -> None:
+        """See `EvapiObserver.link_changed`."""
+        self._metrics.link_changed(name, up, reason)
+
+    def message_read(self, name: str, event: str) -> None:
+        """See `EvapiObserver.message_read`."""
+        self._metrics.event_read(name, event)
+
+    def message_bad(self, name: str, reason: str) -> None:
+        """See `EvapiObserver.message_bad`."""
+        self._metrics.bad_input("evapi", reason)
+
+    def message_refused(self, name: str) -> None:
+        """See `EvapiObserver.message_refused`."""
+        self._metrics.bad_input("evapi", "too_many")
