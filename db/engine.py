@@ -42,7 +42,8 @@ def make_engine(
         return _sqlite_engine(parsed, busy_timeout_ms=statement_timeout_ms)
     options = (
         f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={statement_timeout_ms} "
-        f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS} -c timezone=UTC"
+        f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS} -c timezone=UTC "
+        "-c jit=off"  # it takes a second to compile a query of a millisecond, where rows are overestimated
     )
     _, where = parsed.get_dialect()().create_connect_args(parsed)
 

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from db.dialects import now_ms
 from db.engine import reading, writing
-from db.now import now_ms
 from db.repositories.payers import HouseAccounts, house
 from db.tables import accounts, allowances, parties
 from ocs.errors import Conflict, NotFound

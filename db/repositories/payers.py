@@ -11,8 +11,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db.dialects import among, now_ms
 from db.engine import reading, writing
-from db.now import now_ms
 from db.tables import accounts
 from ocs.errors import Conflict
 from ocs.ledger.model import AccountKind
@@ -36,9 +36,6 @@ _COLUMNS: Final = (
     accounts.c.max_call_s,
     accounts.c.max_calls_per_s,
 )
-_CHUNK: Final = 500
-"""Codes looked up in one statement."""
-
 House = tuple[str, str, str]
 """Code, kind and currency of an account of the house."""
 
@@ -75,12 +72,9 @@ class HouseAccounts:
                 self._look_up(connection, missing)
 
     def _look_up(self, connection: Connection, wanted: Sequence[House]) -> None:
-        codes = [code for code, _, _ in wanted]
-        for start in range(0, len(codes), _CHUNK):
-            found = select(accounts.c.code, accounts.c.account_id).where(
-                accounts.c.code.in_(codes[start : start + _CHUNK])
-            )
-            self._known.update((row.code, row.account_id) for row in connection.execute(found))
+        codes = among(connection, accounts.c.code, (code for code, _, _ in wanted))
+        found = select(accounts.c.code, accounts.c.account_id).where(codes)
+        self._known.update((row.code, row.account_id) for row in connection.execute(found))
 
     @staticmethod
     def _make(connection: Connection, wanted: Sequence[House]) -> None:
@@ -102,6 +96,8 @@ class PayerRepository:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._houses = HouseAccounts(engine)
+        self._across: dict[tuple[str, str, int | None], tuple[int, int | None]] = {}
+        """By kind, currency and parent: the house's account that is paid or pays, and the one for tax."""
 
     def payer(self, code: str) -> PayerView | None:
         """The account behind a code and every reseller above it. Conflict: it is the house's own."""
@@ -135,64 +131,68 @@ class PayerRepository:
         """Payers whose terms changed, those of anyone above them included."""
         with reading(self._engine) as connection:
             as_of_ms = connection.scalar(select(now_ms()))
-            rows = connection.execute(_with_all_above(_changed_and_below(since_ms))).all()
-        assert as_of_ms is not None
+            assert as_of_ms is not None
+            changed = select(accounts.c.account_id).where(accounts.c.changed_at_ms >= since_ms)
+            if connection.execute(changed.limit(1)).first() is None:
+                return Batch(as_of_ms, {})  # as nearly always, and ten times as quickly
+            rows = connection.execute(_with_all_above(_with_all_below(changed))).all()
         return Batch(as_of_ms, self._views(rows))
 
     def _views(self, rows: Sequence[Any]) -> dict[str, PayerView]:
         """Views of rows among which all parents are, by code."""
         by_id = {row.account_id: row for row in rows if row.kind in _ROLES}
-        self._houses.ready(
-            {
-                each
-                for row in by_id.values()
-                for each in _houses_of(row, row.parent_id if row.parent_id in by_id else None)
-            }
-        )
+        sides = {
+            (row.kind, row.currency, row.parent_id if row.parent_id in by_id else None)
+            for row in by_id.values()
+        }
+        self._houses.ready({each for side in sides - self._across.keys() for each in _houses_of(*side)})
         made: dict[int, PayerView] = {}
-        for row in by_id.values():
+        for account_id in by_id:
             chain: list[int] = []
-            at: int | None = row.account_id
+            at: int | None = account_id
             while at is not None and at in by_id and at not in made and at not in chain:
                 chain.append(at)
                 at = by_id[at].parent_id
             view = made.get(at) if at is not None else None
-            for account_id in reversed(chain):
-                view = made[account_id] = self._view(by_id[account_id], view)
+            for link in reversed(chain):
+                view = made[link] = self._view(by_id[link], view)
         return {view.code: view for view in made.values()}
 
     def _view(self, row: Any, parent: PayerView | None) -> PayerView:
-        role = _ROLES[row.kind]
-        payee, *taxes = map(self._houses.id_of, _houses_of(row, parent.account_id if parent else None))
-        payer_id, payee_id = row.account_id, payee
-        if role is Role.SUPPLIER:
-            payer_id, payee_id = payee, row.account_id
+        account_id, code, kind, currency, _, tariff, max_call_s, max_calls_per_s = row
+        side = kind, currency, parent.account_id if parent else None
+        across = self._across.get(side)
+        if across is None:
+            house_id, *tax_ids = map(self._houses.id_of, _houses_of(*side))
+            across = self._across[side] = house_id, tax_ids[0] if tax_ids else None
+        house_id, tax_id = across
+        role = _ROLES[kind]
+        supplier = role is Role.SUPPLIER
         return PayerView(
-            account_id=row.account_id,
-            code=row.code,
+            account_id=account_id,
+            code=code,
             role=role,
-            currency=row.currency,
-            tariff=row.tariff,
-            payer_id=payer_id,
-            payee_id=payee_id,
-            tax_id=taxes[0] if taxes else None,
-            max_call_s=row.max_call_s,
-            max_calls_per_s=row.max_calls_per_s,
+            currency=currency,
+            tariff=tariff,
+            payer_id=house_id if supplier else account_id,
+            payee_id=account_id if supplier else house_id,
+            tax_id=tax_id,
+            max_call_s=max_call_s,
+            max_calls_per_s=max_calls_per_s,
             parent=parent,
         )
 
 
-def _houses_of(row: Any, parent_id: int | None) -> tuple[House, ...]:
+def _houses_of(kind: str, currency: str, parent_id: int | None) -> tuple[House, ...]:
     """Those on the other side of a payer: revenue and tax; of a supplier: cost."""
-    if row.kind == AccountKind.SUPPLIER:
-        return (house(AccountKind.COST, row.currency),)
-    return house(AccountKind.REVENUE, row.currency, parent_id), house(AccountKind.TAX, row.currency)
+    if kind == AccountKind.SUPPLIER:
+        return (house(AccountKind.COST, currency),)
+    return house(AccountKind.REVENUE, currency, parent_id), house(AccountKind.TAX, currency)
 
 
-def _changed_and_below(since_ms: int) -> Select[Any]:
-    """Ids of accounts changed since, and of all that stand below one of them."""
-    changed = select(accounts.c.account_id).where(accounts.c.changed_at_ms >= since_ms)
-    below = changed.cte("below", recursive=True)
+def _with_all_below(ids: Select[Any]) -> Select[Any]:
+    """Ids of these accounts and of all that stand below one of them."""
+    below = ids.cte("below", recursive=True)
     under = accounts.alias("under")
     below = below.union(select(under.c.account_id).join(below, under.c.parent_id == below.c.account_id))
     return select(below.c.account_id)

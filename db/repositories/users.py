@@ -6,16 +6,28 @@ time of its last change.
 
 from __future__ import annotations
 
-import builtins
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, tuple_, update
+import orjson
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    TextClause,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
+from db.dialects import among, now_ms
 from db.engine import reading, writing
-from db.now import now_ms
 from db.tables import accounts, users
 from ocs.errors import Conflict, NotFound, OutsideError
 from ocs.services.users import Credentials, Name, NewUser, UserRecord, UserView, format_name
@@ -26,8 +38,9 @@ KEEP_REMOVED_MS: Final = 86_400_000
 """A daemon that was cut off for longer reads everything anew (`ocs.services.warm.RELOAD_AFTER_MS`)."""
 MAX_WRITE_MS: Final = OVERLAP_MS - 2_000
 """Rows that are committed later than this after they were stamped could be missed by a poll."""
-_CHUNK: Final = 500
-_ROWS: Final = 5_000
+_WRITTEN: Final = (
+    "username", "realm", "account_id", "ha1", "ha1_sha256", "password", "status", "created_at_ms",
+)  # fmt: skip
 _THERE: Final = users.c.status != REMOVED
 
 
@@ -49,9 +62,7 @@ class UserRepository:
             ids = _account_ids(connection, {user.account for user in new})
             for code in {user.account for user in new} - ids.keys():
                 raise NotFound(f"there is no account {code!r}")
-            for part in _parts([(user.username, user.realm) for user in new], _CHUNK):
-                gone = tuple_(users.c.username, users.c.realm).in_(part)
-                connection.execute(delete(users).where(gone, users.c.status == REMOVED))
+            _drop_marks(connection, {(user.username, user.realm) for user in new})
             rows = [
                 {
                     "username": user.username,
@@ -64,8 +75,7 @@ class UserRepository:
                 for user in new
             ]
             try:
-                for part in _parts(rows, _ROWS):
-                    connection.execute(insert(users).values(changed_at_ms=now_ms()), part)
+                connection.execute(_insert_all(connection), {"rows": orjson.dumps(rows).decode()})
             except IntegrityError as fault:
                 what = f"user {format_name(new[0].username, new[0].realm)!r}" if len(new) == 1 else "a user"
                 raise Conflict(f"there is {what} already") from fault
@@ -128,30 +138,24 @@ class UserRepository:
 
     def account_kinds(self, codes: Collection[str]) -> Mapping[str, str]:
         """Those of these accounts that exist, with their kinds."""
-        found: dict[str, str] = {}
         with reading(self._engine) as connection:
-            for part in _parts(sorted(codes), _CHUNK):
-                query = select(accounts.c.code, accounts.c.kind).where(accounts.c.code.in_(part))
-                found.update((row.code, row.kind) for row in connection.execute(query))
-        return found
+            wanted = among(connection, accounts.c.code, codes)
+            rows = connection.execute(select(accounts.c.code, accounts.c.kind).where(wanted))
+            return {row.code: row.kind for row in rows}
 
     def existing(self, names: Collection[Name]) -> set[Name]:
         """Those of these users that exist."""
-        found: set[Name] = set()
         with reading(self._engine) as connection:
-            for part in _parts(sorted(names), _CHUNK):
-                query = select(users.c.username, users.c.realm).where(
-                    tuple_(users.c.username, users.c.realm).in_(part), _THERE
-                )
-                found.update((row.username, row.realm) for row in connection.execute(query))
-        return found
+            wanted = among(connection, users.c.username, {username for username, _ in names})
+            rows = connection.execute(select(users.c.username, users.c.realm).where(wanted, _THERE))
+            return {(row.username, row.realm) for row in rows} & set(names)
 
     # --- for doors (`ocs.services.users.UserDirectory`) -----------------------------------------
 
     def view(self, name: Name) -> UserView | None:
         """One user with what proves it."""
         with reading(self._engine) as connection:
-            row = connection.execute(_rows().where(_is(*name), _THERE)).first()
+            row = connection.execute(_views().where(_is(*name), _THERE)).first()
         return None if row is None else _view(row)
 
     def everything(self, bound: int) -> Batch[Name, UserView]:
@@ -160,22 +164,34 @@ class UserRepository:
             as_of_ms = _now_ms(connection)
             if (connection.scalar(select(func.count()).select_from(users)) or 0) > bound:
                 return Batch(as_of_ms, {}, complete=False)
-            rows = connection.execute(_rows().where(_THERE)).all()
-        return Batch(as_of_ms, {(row.username, row.realm): _view(row) for row in rows})
+            rows = connection.execute(_views().where(_THERE)).all()
+        return Batch(as_of_ms, {(row[0], row[1]): _view(row) for row in rows})
 
     def changed(self, since_ms: int) -> Batch[Name, UserView]:
         """Users changed since, those who were removed as None."""
         with reading(self._engine) as connection:
             as_of_ms = _now_ms(connection)
-            rows = connection.execute(_rows().where(users.c.changed_at_ms >= since_ms)).all()
+            rows = connection.execute(_views().where(users.c.changed_at_ms >= since_ms)).all()
         return Batch(
             as_of_ms,
-            {(row.username, row.realm): None if row.status == REMOVED else _view(row) for row in rows},
+            {(row[0], row[1]): None if row.status == REMOVED else _view(row) for row in rows},
         )
 
 
 def _rows() -> Select[Any]:
     return select(users, accounts.c.code).join(accounts, accounts.c.account_id == users.c.account_id)
+
+
+def _views() -> Select[Any]:
+    return select(
+        users.c.username,
+        users.c.realm,
+        accounts.c.code,
+        users.c.status,
+        users.c.ha1,
+        users.c.ha1_sha256,
+        users.c.password,
+    ).join(accounts, accounts.c.account_id == users.c.account_id)
 
 
 def _is(username: str, realm: str) -> Any:
@@ -186,6 +202,28 @@ def _set(connection: Connection, username: str, realm: str, columns: Mapping[str
     done = connection.execute(update(users).where(_is(username, realm), _THERE).values(columns))
     if not done.rowcount:
         raise NotFound(f"there is no user {format_name(username, realm)!r}")
+
+
+def _insert_all(connection: Connection) -> TextClause:
+    """One statement however many there are, so that all have nearly one time; its rows are one JSON array."""
+    columns = [users.c[name] for name in _WRITTEN]
+    if connection.dialect.name == "postgresql":
+        types = ", ".join(f"{column.name} {column.type.compile(connection.dialect)}" for column in columns)
+        source = f"json_to_recordset(CAST(:rows AS json)) AS x({types})"
+    else:
+        values = ", ".join(f"value ->> '$.{column.name}' AS {column.name}" for column in columns)
+        source = f"(SELECT {values} FROM json_each(:rows)) AS x"
+    names = ", ".join(_WRITTEN)
+    stamp = now_ms().compile(dialect=connection.dialect)
+    return text(f"INSERT INTO users ({names}, changed_at_ms) SELECT {names}, {stamp} FROM {source}")
+
+
+def _drop_marks(connection: Connection, names: set[Name]) -> None:
+    """Of users who were removed and come again."""
+    marks = select(users.c.user_id, users.c.username, users.c.realm).where(users.c.status == REMOVED)
+    ids = [{"id": row.user_id} for row in connection.execute(marks) if (row.username, row.realm) in names]
+    if ids:
+        connection.execute(delete(users).where(users.c.user_id == bindparam("id")), ids)
 
 
 def _columns(credentials: Credentials) -> dict[str, Any]:
@@ -201,15 +239,9 @@ def _now_ms(connection: Connection) -> int:
 
 
 def _account_ids(connection: Connection, codes: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for part in _parts(sorted(codes), _CHUNK):
-        query = select(accounts.c.code, accounts.c.account_id).where(accounts.c.code.in_(part))
-        found.update((row.code, row.account_id) for row in connection.execute(query))
-    return found
-
-
-def _parts(values: builtins.list[Any], size: int) -> Iterable[builtins.list[Any]]:
-    return (values[start : start + size] for start in range(0, len(values), size))
+    wanted = among(connection, accounts.c.code, codes)
+    rows = connection.execute(select(accounts.c.code, accounts.c.account_id).where(wanted))
+    return {row.code: row.account_id for row in rows}
 
 
 def _record(row: Any) -> UserRecord:
@@ -226,10 +258,5 @@ def _record(row: Any) -> UserRecord:
 
 
 def _view(row: Any) -> UserView:
-    return UserView(
-        row.username,
-        row.realm,
-        row.code,
-        row.status == "active",
-        Credentials(row.ha1, row.ha1_sha256, row.password),
-    )
+    username, realm, code, status, ha1, ha1_sha256, password = row
+    return UserView(username, realm, code, status == "active", Credentials(ha1, ha1_sha256, password))
