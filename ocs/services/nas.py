@@ -367,7 +367,13 @@ def _controlled(session: Session) -> ControlledCall:
 
 
 def _talked(session: Session, now_ms: int) -> int:
+    """Talk time of a call that is gone now, as far as we know."""
     if session.answered_at_ms is None:
         return 0
     elapsed_ms, paid_ms = now_ms - session.answered_at_ms, min(session.granted_ms, session.longest_ms)
-    return paid_ms if paid_ms < elapsed_ms <= paid_ms + LATE_CUT_MS else elapsed_ms
+    if paid_ms < elapsed_ms <= paid_ms + LATE_CUT_MS:
+        return paid_ms
+    if session.mode is Mode.WATCH:
+        return elapsed_ms
+    # We may be late (down, or without a way to the NAS): it had its own timer, and was last proven when it was.
+    return min(elapsed_ms, max(session.told_ms, session.proven_at_ms - session.answered_at_ms))

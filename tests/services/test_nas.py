@@ -23,6 +23,7 @@ from ocs.errors import Unavailable
 from ocs.ports import Ending
 from ocs.refusals import Refusal
 from ocs.services.charge_calls import LINGER_MS
+from ocs.services.recover_calls import recover_calls
 from ocs.sessions.events import EndedBy
 from ocs.sessions.session import State
 from tests.services.desk import SPEC, TestDesk
@@ -725,6 +726,21 @@ def test_a_ringing_call_that_is_ended_costs_nothing(lab: NasLab, ann: int, contr
     lab.nas._charging.kill(lab.session().call_id, "ann")
     lab.desk.settle()
     assert cents(lab.desk, ann) == (1000, 0)
+
+
+def test_an_order_that_comes_late_does_not_charge_what_the_nas_had_ended(
+    lab: NasLab, ann: int, control: ScriptedControl
+) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(60)
+    lab.desk.kill(lab.desk.charging)
+    lab.wait(75)
+    lab.nas = lab.new_nas(lab.desk.new_life())
+    recover_calls(lab.calls.open_snapshots, ["kam"], lab.desk.charging, lab.desk.clock, lab.desk.policy)
+    lab.wait(1)
+    assert control.ended
+    assert cents(lab.desk, ann) == (880, 0)
 
 
 def test_without_a_way_to_end_a_call_its_own_timer_does(lab: NasLab, ann: int) -> None:
