@@ -171,7 +171,9 @@ def test_after_a_fault_of_the_handler_the_copy_is_worked_on_anew(act: Any) -> No
     wire = Wire(desk)
     request = access()
     desk.act = act
-    wire.bring(request, NAS)
+    with capture_logs() as lines:
+        wire.bring(request, NAS)
+    assert [line["event"] for line in lines] == ["radius_request_failed"]
     assert (wire.sent, desk.intake.in_progress) == ([], 0)
     assert desk.counts.seen["answered", "auth", "fault"] == 1
     desk.act = desk.say_yes

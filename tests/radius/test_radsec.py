@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -319,6 +320,25 @@ def test_a_packet_that_trickles_has_its_time_as_a_whole(papers: Papers) -> None:
         peer = gevent.spawn(trickle)
         desk.counts.wait_for("connection", "nas", "stalled")
         peer.kill()
+
+
+def test_each_packet_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = access(1), access(2)
+    pieces = iter([first[:10], first[10:] + second[:10], second[10:]])
+    now_s, waits = [100.0], []
+
+    class Scripted(Connection):
+        def _read(self, limit_s: float, reason: str) -> bytes:
+            waits.append((reason, limit_s))
+            now_s[0] += 1
+            return next(pieces)
+
+    monkeypatch.setattr("radius.radsec.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    desk = Desk()
+    limits = RadSecLimits(packet_s=10, idle_s=3_600)
+    with pytest.raises(StopIteration):
+        Scripted(None, client(), "127.0.0.1", desk.intake, limits).serve()
+    assert waits == [("idle", 3_600), ("stalled", 10), ("stalled", 10), ("idle", 3_600)]
 
 
 def test_more_connections_than_the_bound_are_closed_at_once(papers: Papers) -> None:
