@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocs.ledger.model import Granted, Refused, Settled
+from ocs.ledger.model import Granted, LegSettled, Refused, Settled
+from ocs.rating.model import Charge
 from ocs.refusals import Refusal
 from ocs.sessions import events as ev
-from ocs.sessions.events import EndedBy, Mode
-from ocs.sessions.session import Now, Policy, Session, State, from_row, to_row
+from ocs.sessions.events import EVERYTHING, EndedBy, Mode, Reach
+from ocs.sessions.session import Leg, Now, Policy, Role, Session, State, from_row, to_row
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
 from ocs.sessions.table import ROWS, describe, react
 from ocs.sessions.timers import timers
@@ -84,6 +85,14 @@ def at(ms: int) -> Now:
 def told(reaction: Reaction) -> list[Any]:
     return [step.command for step in reaction.steps if isinstance(step, Tell)]
 
+
+FIXED = Reach(movable=False, warnable=False, grace_ms=30_000)
+"""A NAS that nothing can be told once it was told yes."""
+MOVABLE = Reach(warnable=False, grace_ms=30_000)
+"""One whose limits can be moved, and whose calls cannot be listed."""
+WHOLE: dict[str, Any] = {"reach": FIXED, "granted_ms": 60_000, "longest_ms": 60_000, "told_ms": 60_000}
+"""A call held in full at once."""
+SLICED: dict[str, Any] = {"reach": MOVABLE, "told_ms": 60_000}
 
 GRANT_60 = Granted(60_000, False, ())
 GRANT_120 = Granted(120_000, False, ())
@@ -202,6 +211,100 @@ CASES: list[tuple[str, Session, Any, int, State, list[Any]]] = [
 ]  # fmt: skip
 
 
+# --- a NAS that reports by itself and cannot be listed ---
+
+REFUSED: dict[str, Any] = {
+    "reach": FIXED, "refusal": Refusal.INSUFFICIENT_FUNDS, "answered_at_ms": None, "our_answered_at_ms": None,
+    "duration_ms": 0, "legs": (Leg(1, Role.CUSTOMER, 7, "ann", 7, 1, None, "USD", "retail", 1, "49"),),
+    "cut_why": "insufficient_funds",
+}  # fmt: skip
+GUESSED: dict[str, Any] = {
+    "reach": FIXED, "marks": ("estimated", "from_resync"), "answered_at_ms": T0, "our_answered_at_ms": None,
+    "duration_ms": 25_000,
+}  # fmt: skip
+CUT = replace(END, source="cut")
+
+NAS_CASES: list[tuple[str, Session, Any, int, State, list[Any]]] = [
+    ("a call whose limit cannot be moved is asked for whole", session(reach=FIXED),
+     ev.Offered(T0, Mode.AUTHORISE, "1", "2"), 0, State.ASKING, [AskHold(3_600_000, 1_000, T0)]),
+    ("its answer tells no limit", ringing(**WHOLE, answered_at_ms=T0 + 5_000), GRANT_60, 5_020,
+     State.DRAINING, []),
+    ("not even where it began without a question", ringing(**WHOLE, answered_at_ms=T0, mode=Mode.WATCH),
+     GRANT_60, 5_020, State.DRAINING, []),
+    ("a report starts the meter of a call whose answer was lost", ringing(**WHOLE),
+     ev.Alive(T0 + 9_000, 4_000), 9_000, State.RINGING, [AskHold(60_000, 0, T0 + 5_000, shrink=True)]),
+    ("a report without a duration starts it then", ringing(**WHOLE), ev.Alive(T0 + 9_000), 9_000,
+     State.RINGING, [AskHold(60_000, 0, T0 + 9_000, shrink=True)]),
+    ("a report of a call that talks is written down", draining(**WHOLE), ev.Alive(T0 + 9_000, 4_000), 9_000,
+     State.DRAINING, [Store()]),
+    ("a report finds a call in doubt", in_doubt(**WHOLE, final=True), ev.Alive(T0 + 9_000, 4_000), 9_000,
+     State.DRAINING, [Store()]),
+    ("and its limit is told again, where it moves", in_doubt(**SLICED), ev.Alive(T0 + 9_000, 4_000), 9_000,
+     State.TALKING, [Store(), Tell(ev.Limit("a", T0 + 65_000))]),
+    ("a report after the end is late news", closed(**WHOLE), ev.Alive(T0 + 9_000), 30_000, State.CLOSED, []),
+    ("a report after an end that we supposed ends the call", closed(**WHOLE, marks=("estimated", "no_stop")),
+     ev.Alive(T0 + 99_000), 99_000, State.CLOSED, [Tell(ev.Cut("a", "closed"))]),
+    ("a report of a call that was refused ends it", closed(**REFUSED), ev.Alive(T0 + 9_000), 9_000,
+     State.CLOSED, [Tell(ev.Cut("a", "closed"))]),
+    ("an answer of a call that was refused is noted, and ends it", closed(**REFUSED), ev.Answered(T0 + 9_000),
+     9_000, State.CLOSED, [Store(), Tell(ev.Cut("a", "closed"))]),
+    ("a refused call that talked is charged", closed(**REFUSED), END, 26_000, State.SETTLING,
+     [AskSettle(20_000, correct=True)]),
+    ("also while it waits to let go", settling(**REFUSED | {"refusal": Refusal.UNAVAILABLE}), END, 26_000,
+     State.SETTLING, [AskSettle(20_000)]),
+    ("from its answer, if its end does not say how long", closed(**REFUSED | {"answered_at_ms": T0 + 5_000}),
+     replace(END, duration_ms=None), 26_000, State.SETTLING, [AskSettle(20_000, correct=True)]),
+    ("but once", closed(**REFUSED | {"duration_ms": 20_000, "answered_at_ms": T0 + 5_000}), END,
+     26_000, State.CLOSED, []),
+    ("not by a guess of ours", closed(**REFUSED), replace(END, source="resync"), 26_000, State.CLOSED, []),
+    ("without an answer in time it is let go", ringing(**WHOLE), ev.StaleDue(T0 + 180_000), 180_000,
+     State.SETTLING, [AskSettle(0)]),
+    ("without an end in time it ended when it was told to", draining(**WHOLE), ev.StaleDue(T0 + 95_000),
+     95_000, State.SETTLING, [AskSettle(60_000)]),
+    ("or when it was last proven", draining(**WHOLE | {"proven_at_ms": T0 + 70_000}),
+     ev.StaleDue(T0 + 100_000), 100_000, State.SETTLING, [AskSettle(65_000)]),
+    ("by what it was told, not by what is held", talking(**SLICED, granted_ms=120_000),
+     ev.StaleDue(T0 + 95_000), 95_000, State.SETTLING, [AskSettle(60_000)]),
+    ("in doubt as well", in_doubt(**SLICED), ev.StaleDue(T0 + 95_000), 95_000, State.SETTLING,
+     [AskSettle(60_000)]),
+    ("also if it rang when it came in doubt", in_doubt(**WHOLE | {"answered_at_ms": None}),
+     ev.StaleDue(T0 + 180_000), 180_000, State.SETTLING, [AskSettle(0)]),
+    ("a limit that was not taken is told again", in_doubt(**SLICED, granted_ms=120_000),
+     ev.SliceDue(T0 + 57_000), 57_000, State.IN_DOUBT, [Tell(ev.Limit("a", T0 + 125_000))]),
+    ("one that was taken is not", in_doubt(**SLICED), ev.SliceDue(T0 + 57_000), 57_000, State.IN_DOUBT, []),
+    ("one that cannot be moved is not", in_doubt(**WHOLE | {"granted_ms": 61_000}), ev.SliceDue(T0 + 57_000),
+     57_000, State.IN_DOUBT, []),
+    ("a link of another switch tells nothing", in_doubt(told_ms=0), ev.SliceDue(T0 + 57_000), 57_000,
+     State.IN_DOUBT, []),
+    ("an answer that could not be confirmed is asked for again", draining(**WHOLE, retry_at_ms=T0 + 6_000),
+     ev.SliceDue(T0 + 6_000), 6_000, State.DRAINING, [AskHold(60_000, 0, T0 + 5_000)]),
+    ("an end by our clock is an estimate", draining(**WHOLE), CUT, 26_000, State.SETTLING,
+     [AskSettle(20_000)]),
+    ("which the NAS may confirm", closed(**WHOLE, marks=("estimated", "from_cut")), END, 27_000,
+     State.CLOSED, [Store()]),
+    ("or correct", closed(**WHOLE, marks=("estimated", "from_cut")), replace(END, duration_ms=19_000), 27_000,
+     State.SETTLING, [AskSettle(19_000, correct=True)]),
+    ("but not another estimate", closed(**WHOLE, marks=("estimated",)), replace(CUT, duration_ms=9_000),
+     27_000, State.CLOSED, []),
+    ("an end by our clock changes nothing that the NAS said", closed(**WHOLE), CUT, 27_000, State.CLOSED, []),
+    ("a failed attempt that talked is charged", closed(**WHOLE | {"answered_at_ms": None, "duration_ms": 0}),
+     END, 26_000, State.SETTLING, [AskSettle(20_000, correct=True)]),
+    ("one that failed twice is not", closed(**WHOLE | {"answered_at_ms": None, "duration_ms": 0}),
+     replace(END, duration_ms=0), 26_000, State.CLOSED, []),
+    ("an answer that comes after an end without a duration takes the ringing off", closed(**GUESSED),
+     ev.Answered(T0 + 5_000), 26_000, State.SETTLING, [AskSettle(20_000, correct=True)]),
+    ("not one that is later than the end", closed(**GUESSED), ev.Answered(T0 + 30_000), 31_000,
+     State.CLOSED, []),
+    ("nor of a call whose answer was known", closed(**GUESSED | {"our_answered_at_ms": T0}),
+     ev.Answered(T0 + 5_000), 26_000, State.CLOSED, []),
+    ("names that come with a repeated answer are kept", draining(**WHOLE), ev.Answered(T0, {"to_tag": "y"}),
+     9_000, State.DRAINING, [Store()]),
+    ("names that are known are not news", draining(**WHOLE, handles={"to_tag": "y"}),
+     ev.Answered(T0, {"to_tag": "y"}), 9_000, State.DRAINING, []),
+]  # fmt: skip
+CASES += NAS_CASES
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case[0].replace(" ", "_") for case in CASES])
 def test_table(case: tuple[str, Session, Any, int, State, list[Any]]) -> None:
     _, before, event, now_ms, state, steps = case
@@ -244,6 +347,48 @@ def test_who_ended_the_call_is_us_when_we_cut_it() -> None:
     assert ended.ended_by is EndedBy.US
 
 
+def test_what_is_granted_is_the_longest_that_a_fixed_limit_allows() -> None:
+    asking = session(state=State.ASKING, reach=FIXED)
+    held = react(asking, Granted(45_000, True, ()), at(0)).session
+    assert (held.longest_ms, held.told_ms, held.granted_ms) == (45_000, 45_000, 45_000)
+    sliced = react(replace(asking, reach=MOVABLE), GRANT_60, at(0)).session
+    assert (sliced.longest_ms, sliced.told_ms) == (POLICY.longest_call_ms, 60_000)
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "marks"),
+    [
+        (ringing(**WHOLE), ev.StaleDue(T0 + 180_000), ("no_start", "estimated", "from_resync")),
+        (draining(**WHOLE), ev.StaleDue(T0 + 95_000), ("no_stop", "estimated", "from_resync")),
+        (draining(**WHOLE), CUT, ("estimated", "from_cut")),
+        (closed(**REFUSED), END, ("talked_though_refused", "corrected")),
+        (closed(**WHOLE, marks=("estimated", "corrected", "no_stop")), replace(END, duration_ms=1),
+         ("corrected", "no_stop")),
+        (closed(**WHOLE, marks=("estimated", "no_stop")), END, ("no_stop",)),
+    ],
+)  # fmt: skip
+def test_a_record_says_what_its_duration_rests_on(
+    before: Session, event: Any, marks: tuple[str, ...]
+) -> None:
+    assert react(before, event, at(100_000)).session.marks == marks
+
+
+def test_a_call_that_expired_may_begin_anew_until_its_end_is_told() -> None:
+    expired = replace(react(ringing(**WHOLE), ev.StaleDue(T0), at(180_000)).session, state=State.CLOSED)
+    assert expired.expired
+    assert not react(expired, END, at(190_000)).session.expired
+    assert not react(expired, replace(END, duration_ms=0), at(190_000)).session.expired
+
+
+def test_another_daemons_estimate_is_corrected_by_the_end_that_was_told_here() -> None:
+    estimate = Charge("USD", 60_000, 60, 60, 0, (), ())
+    theirs = Settled((LegSettled(1, estimate, 60, 0, 0),))
+    assert react(settling(**WHOLE), theirs, at(26_000)).steps == (AskSettle(20_000, correct=True),)
+    assert react(settling(**WHOLE | {"marks": ("estimated",)}), theirs, at(26_000)).steps == ()
+    same = Settled((replace(theirs.legs[0], charge=replace(estimate, duration_ms=20_000)),))
+    assert react(settling(**WHOLE), same, at(26_000)).session.state is State.CLOSED
+
+
 # --- timers ---------------------------------------------------------------------------------------
 
 TIMERS: list[tuple[str, Session, int, dict[type, int]]] = [
@@ -266,6 +411,30 @@ TIMERS: list[tuple[str, Session, int, dict[type, int]]] = [
      {ev.StaleDue: 60_000}),
     ("a settlement is retried", settling(retry_at_ms=T0 + 26_000), 25_000, {ev.SliceDue: 26_000}),
     ("a closed call wants nothing", closed(), 25_000, {}),
+    ("a NAS's call that rings has a bound", ringing(**WHOLE), 0, {ev.StaleDue: 180_000}),
+    ("a longer one, if it was sent on its way and may talk", ringing(**WHOLE | {"told_ms": 300_000},
+     ringing_at_ms=T0 + 2_000), 2_000, {ev.StaleDue: 2_000 + 300_000 + 30_000}),
+    ("which never is a shorter one", ringing(**WHOLE, ringing_at_ms=T0), 2_000, {ev.StaleDue: 180_000}),
+    ("an order to end it does not take its bound", ringing(**WHOLE, cut_why="operator", cuts=1), 2_000,
+     {ev.CutDue: 3_000, ev.StaleDue: 180_000}),
+    ("a NAS's call that talks is over a grace after what it was told", draining(**WHOLE), 5_000,
+     {ev.CutDue: 64_960, ev.StaleDue: 95_000}),
+    ("or after its last proof", draining(**WHOLE | {"proven_at_ms": T0 + 70_000}), 70_000,
+     {ev.CutDue: 64_960, ev.StaleDue: 100_000}),
+    ("what is held does not put that off, what was told does", talking(**SLICED, granted_ms=120_000), 57_000,
+     {ev.SliceDue: 115_000, ev.CutDue: 124_960, ev.StaleDue: 95_000}),
+    ("a caller that cannot be warned is not", draining(**SLICED), 5_000,
+     {ev.SliceDue: 55_000, ev.CutDue: 64_960, ev.StaleDue: 95_000}),
+    ("an answer that could not be confirmed is asked again, also at the longest",
+     draining(**WHOLE, retry_at_ms=T0 + 6_000), 5_000,
+     {ev.SliceDue: 6_000, ev.CutDue: 64_960, ev.StaleDue: 95_000}),
+    ("a limit that was not taken is told again in a while", in_doubt(**SLICED, granted_ms=120_000), 57_000,
+     {ev.SliceDue: 58_000, ev.StaleDue: 95_000}),
+    ("but not when it is past", in_doubt(**SLICED, granted_ms=80_000), 86_000, {ev.StaleDue: 95_000}),
+    ("a NAS's call that came in doubt while it rang", in_doubt(**WHOLE | {"answered_at_ms": None}), 5_000,
+     {ev.StaleDue: 180_000}),
+    ("a NAS's call that is gone waits for its end", in_doubt(**WHOLE, gone_at_ms=T0 + 30_000), 30_000,
+     {ev.StaleDue: 60_000}),
 ]  # fmt: skip
 
 
@@ -280,7 +449,8 @@ def test_timers(case: tuple[str, Session, int, dict[type, int]]) -> None:
 STEP_MS = st.integers(0, 70_000)
 HAPPENINGS = st.sampled_from(
     ["ringing", "answered", "ended", "moved", "lost", "found", "gone", "restarted", "cdr",
-     "slice", "warn", "cut", "stale", "topped_up", "kill", "offered"]
+     "slice", "warn", "cut", "stale", "topped_up", "kill", "offered",
+     "alive", "alive_for", "ended_for", "shown"]
 )  # fmt: skip
 
 
@@ -319,20 +489,28 @@ def _event(name: str, now_ms: int, s: Session) -> Any:
             return ev.ToppedUp(now_ms)
         case "kill":
             return ev.KillRequested(now_ms, "ann")
+        case "alive":
+            return ev.Alive(now_ms)
+        case "alive_for":
+            return ev.Alive(now_ms, 7_000)
+        case "ended_for":
+            return ev.Ended(now_ms, 7_000, "NORMAL_CLEARING")
+        case "shown":
+            return ev.Ended(now_ms, 7_000, "CUT", source="cut")
         case _:
             return ev.Offered(now_ms, Mode.AUTHORISE, "1", "2")
 
 
+@settings(max_examples=300)
 @given(
     st.sampled_from(list(Mode)),
-    st.lists(
-        st.tuples(STEP_MS, HAPPENINGS, st.sampled_from(["grant", "less", "refuse", "away"])), max_size=40
-    ),
+    st.sampled_from([EVERYTHING, FIXED, MOVABLE]),
+    st.lists(st.tuples(STEP_MS, HAPPENINGS, MOODS), max_size=40),
 )
 def test_whatever_happens_a_call_is_settled_at_most_once_and_never_talks_uncovered(
-    mode: Mode, happenings: list[tuple[int, str, str]]
+    mode: Mode, reach: Reach, happenings: list[tuple[int, str, str]]
 ) -> None:
-    s, now_ms, settlements = session(mode=mode), T0, 0
+    s, now_ms, settlements = session(mode=mode, reach=reach), T0, 0
     event: Any = ev.Offered(now_ms, mode, "1", "2")
     script = [(0, "", "grant"), *happenings]
     for wait_ms, name, mood in script:
@@ -340,6 +518,12 @@ def test_whatever_happens_a_call_is_settled_at_most_once_and_never_talks_uncover
         event = _event(name, now_ms, s) if name else event
         while event is not None:
             reaction = react(s, event, Now(now_ms, POLICY))
+            assert not reaction.unexpected or s.state in (State.NEW, State.ASKING)
+            orders = told(reaction)
+            assert reach.movable or not any(isinstance(order, ev.Limit) for order in orders)
+            for order in orders:
+                if isinstance(order, ev.Limit) and reaction.session.answered_at_ms is not None:
+                    assert order.until_ms - reaction.session.answered_at_ms <= reaction.session.granted_ms
             s, event = reaction.session, None
             asks = [step for step in reaction.steps if isinstance(step, AskHold | AskSettle)]
             assert len(asks) <= 1, "at most one question to the ledger a reaction"
@@ -361,5 +545,11 @@ def test_whatever_happens_a_call_is_settled_at_most_once_and_never_talks_uncover
         if s.state in (State.TALKING, State.DRAINING):
             assert ev.CutDue in due, "an answered call always has an end in sight"
             assert s.granted_ms <= s.longest_ms
+        if s.state in (State.RINGING, State.TALKING, State.DRAINING, State.IN_DOUBT) and reach.grace_ms:
+            assert ev.StaleDue in due, "a NAS's call is never held for ever"
+            assert s.proven_at_ms <= now_ms
+            assert s.told_ms <= s.longest_ms
+        if not reach.warnable:
+            assert ev.WarnDue not in due
         if s.state not in (State.NEW, State.CLOSED):
             assert due, f"a call in {s.state} must not be forgotten"
