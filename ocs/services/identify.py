@@ -8,6 +8,7 @@ forged display name cannot become an account.
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -82,14 +83,13 @@ class Rule:
         return None
 
 
-def facts_of(offered: Offered, switch: str) -> dict[str, str]:
-    """Every fact that rules may look at: the door's attributes, the numbers and the switch's name."""
-    return {
-        **offered.attributes,
-        "origin": offered.origin,
-        "destination": offered.destination,
-        "switch": switch,
-    }
+def facts_of(offered: Offered, switch: str) -> Mapping[str, str]:
+    """Every fact that rules may look at: the door's attributes, the numbers and the switch's name.
+
+    A view: a door may read an attribute out of its packet only when a rule asks for it.
+    """
+    call = {"origin": offered.origin, "destination": offered.destination, "switch": switch}
+    return ChainMap(call, offered.attributes)  # type: ignore[arg-type]  # it is only read
 
 
 def find_account(rules: Iterable[Rule], facts: Mapping[str, str], mode: Mode) -> str | None:
