@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 from gevent.pywsgi import WSGIServer
 
 from db import tables
+from ocs.api import server
 from ocs.api.server import tcp_listener
 from ocs.errors import Unavailable
 from ocs.services.identify import Rule
@@ -35,10 +38,10 @@ ASK = {"nas": "kam1", "call_id": "c1@ua", "user": "ann", "origin": "4930", "dest
 class Line:
     """Kamailio's end: one connection that is kept, to an API that charges on a desk."""
 
-    def __init__(self, desk: TestDesk, server: WSGIServer) -> None:
+    def __init__(self, desk: TestDesk, daemon: WSGIServer) -> None:
         self.desk = desk
-        self.server = server
-        self.link = http.client.HTTPConnection(*server.address, timeout=5)
+        self.daemon = daemon
+        self.link = http.client.HTTPConnection(*daemon.address, timeout=5)
         self.headers = {"Authorization": f"Bearer {NAS_TOKEN}", "Content-Type": "application/json"}
 
     def post(self, path: str, body: object, **headers: str) -> tuple[int, dict[str, Any]]:
@@ -77,11 +80,11 @@ def line(desk: TestDesk, nas: Nas, office: Office) -> Iterator[Line]:
     office.services = replace(
         office.services, nas=known.get, nas_token=NAS_TOKEN, now_ms=desk.clock.now_ms, max_body_bytes=100
     )
-    server = office.serve(tcp_listener("127.0.0.1", 0), TOKEN)
-    made = Line(desk, server)
+    running = office.serve(tcp_listener("127.0.0.1", 0), TOKEN)
+    made = Line(desk, running)
     yield made
     made.link.close()
-    server.stop(timeout=1)
+    running.stop(timeout=1)
 
 
 @pytest.fixture
@@ -253,9 +256,22 @@ def test_one_connection_carries_many_questions(line: Line, ann: int) -> None:
     assert line.link.sock is kept is not None
 
 
+def test_no_answer_waits_for_an_acknowledgement(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and body are two writes; without TCP_NODELAY each question of a kept connection takes 40 ms."""
+    seen: list[int] = []
+
+    def look(handler: Any) -> None:
+        seen.append(handler.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(server._Handler, "handle", look)
+    with suppress(http.client.BadStatusLine, ConnectionError):
+        line.ask()
+    assert seen == [1]
+
+
 def test_questions_of_many_connections_are_answered_side_by_side(line: Line, ann: int) -> None:
     def call(n: int) -> dict[str, Any]:
-        own = Line(line.desk, line.server)
+        own = Line(line.desk, line.daemon)
         own.ask(call_id=f"p{n}")
         own.tell("started", call_id=f"p{n}")
         told = own.tell("ended", call_id=f"p{n}", duration_s=2)[1]

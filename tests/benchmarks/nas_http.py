@@ -1,0 +1,170 @@
+"""What does it cost to be asked over HTTP? Calls of a NAS with kept connections, to `ocs serve`.
+
+    python -m tests.benchmarks.nas_http
+
+A call is /v1/authorize, started and ended, each answered after its commit; 2,000 accounts, SQLite. "CPU" is
+processor time of the daemon's process for each request; the load is another process on this machine.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    from gevent import monkey
+
+    monkey.patch_all()
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import count
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import gevent
+from gevent import socket
+from sqlalchemy import insert
+
+from db.engine import make_engine, writing
+from db.migrate import upgrade
+from db.tables import accounts
+from ocs.runtime import bootstrap
+from ocs.runtime.settings import Settings
+from ocs.services.manage_tariffs import import_tariff
+from tests.benchmarks.calls import cpu_s
+from tests.servers import free_port
+
+ACCOUNTS = 2_000
+CONNECTIONS = (1, 16, 64)
+SECONDS = 5.0
+LOADS = ("authorize", "authorize started ended")
+SHEET = ("prefix,name,price,increment", "49,Germany,0.60,1/1")
+TOKEN = "t" * 16
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator[tuple[int, int]]:
+    """Its process and the port of its API."""
+    port, control = free_port(), folder / "ocs.sock"
+    settings: dict[str, Any] = {
+        "database": {"url": f"sqlite:///{folder}/load.db"},
+        "daemon": {
+            "control_socket": str(control),
+            "metrics_listen": "",
+            "http_listen": f"127.0.0.1:{port}",
+            "token": "o" * 16,
+            "nas_token": TOKEN,
+        },
+        "logging": {"level": "error"},
+        "payer": [{"match": "sip_user"}],
+        "nas": [{"name": "load", "session_timeout_s": 120}],
+    }
+    _fill(settings)
+    inherited = {f"OCS__{section.upper()}": json.dumps(value) for section, value in settings.items()}
+    command = [sys.executable, "-m", "ocs.cli.main", "serve"]
+    running = subprocess.Popen(command, env={**os.environ, **inherited})
+    try:
+        while not control.exists():
+            assert running.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)
+        yield running.pid, port
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+def _fill(settings: dict[str, Any]) -> None:
+    """A tariff, and accounts that can pay."""
+    url = settings["database"]["url"]
+    upgrade(url)
+    with bootstrap.offline(Settings.model_validate(settings)) as inside:
+        now_ms = inside.now_ms()
+        import_tariff(inside.tariffs, inside.book, "retail", SHEET, {"currency": "USD"}, 0, now_ms)
+    account = {"kind": "customer", "currency": "USD", "tariff": "retail", "created_at_ms": now_ms,
+               "credit_limit_ticks": 10**12}  # fmt: skip
+    engine = make_engine(url)
+    with writing(engine) as connection:
+        connection.execute(insert(accounts), [account | {"code": f"a{n}"} for n in range(ACCOUNTS)])
+    engine.dispose()
+
+
+class Load:
+    """NAS workers with a connection each, one question after another."""
+
+    def __init__(self, port: int, events: str) -> None:
+        self._port, self._events = port, events.split()
+        self._calls = count(time.time_ns())
+        self.took_s: list[float] = []
+        self.refused = 0
+
+    def run(self, connections: int) -> None:
+        """All workers, for as long as a measurement lasts."""
+        until = time.monotonic() + SECONDS
+        gevent.joinall([gevent.spawn(self._work, until) for _ in range(connections)], raise_error=True)
+
+    def _work(self, until: float) -> None:
+        with closing(socket.create_connection(("127.0.0.1", self._port))) as link:
+            while time.monotonic() < until:
+                number = next(self._calls)
+                for request in self._requests(number):
+                    began = time.perf_counter()
+                    link.sendall(request)
+                    reply = _reply(link)
+                    self.took_s.append(time.perf_counter() - began)
+                    self.refused += b'"allow":true' not in reply and b'"kept":true' not in reply
+
+    def _requests(self, number: int) -> Iterator[bytes]:
+        call = {"nas": "load", "call_id": f"{number:x}@192.0.2.7", "user": f"a{number % ACCOUNTS}",
+                "origin": "4930123456", "from_tag": f"{number:x}", "cseq": "1", "source_ip": "192.0.2.7",
+                "destination": "sip:4940654321@192.0.2.1", "at": f"{time.time():.6f}"}  # fmt: skip
+        for event in self._events:
+            said = call | {"event": event} | ({"duration_ms": "3217"} if event == "ended" else {})
+            path = "authorize" if event == "authorize" else "events"
+            body = json.dumps(said).encode()
+            head = f"POST /v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: "
+            yield b"%s%d\r\n\r\n%s" % (head.encode(), len(body), body)
+
+
+def _reply(link: socket.socket) -> bytes:
+    """One answer, to the end of its body."""
+    reply = b""
+    while True:
+        reply += link.recv(65_536)
+        head, _, body = reply.partition(b"\r\n\r\n")
+        if body and len(body) >= int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]):
+            return reply
+
+
+def measure(connections: int, events: str) -> str:
+    """One daemon, one load."""
+    with tempfile.TemporaryDirectory() as folder, daemon(Path(folder)) as (pid, port):
+        load = Load(port, events)
+        before_s = cpu_s(pid)
+        load.run(connections)
+        spent_s = cpu_s(pid) - before_s
+    done = len(load.took_s)
+    cuts = quantiles(load.took_s, n=100, method="inclusive")
+    return (
+        f"{done / SECONDS:,.0f} requests/s, p50/p99 {cuts[49] * 1e3:.1f} / {cuts[98] * 1e3:.1f} ms, CPU "
+        f"{spent_s / done * 1e6:.0f} µs" + (f", {load.refused} REFUSED" if load.refused else "")
+    )
+
+
+def rows() -> list[tuple[str, str]]:
+    """(what, figure)."""
+    return [
+        (f"{events.replace(' ', ' + ')}, {connections} connections", measure(connections, events))
+        for events in LOADS
+        for connections in CONNECTIONS
+    ]
+
+
+if __name__ == "__main__":
+    for what, figure in rows():
+        print(f"{what}: {figure}")
