@@ -14,8 +14,11 @@ from typing import Any
 from ocs.ledger.model import Account, AllowanceState, LegHold, Outcome, Writes
 from ocs.rating.model import Allowance, Charge, Draw
 
+# The values below are not frozen, though nobody changes them: ten are made for a command, and freezing one
+# makes it three times as dear.
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class OpenHold:
     """A hold as it is stored: what it sets aside now, the most it ever did, and for how much talk time."""
 
@@ -25,7 +28,7 @@ class OpenHold:
     taken_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PastCharge:
     """A live charge of a settled call, with the postings to turn around when it is corrected."""
 
@@ -65,7 +68,7 @@ class CallMoney:
         return {hold.leg.account_id for hold in self.holds.values()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """The first answer to a key. `meaning` tells a repeat from a key that is used for something else."""
 
@@ -73,7 +76,7 @@ class Answer:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One posting: ticks onto an account (negative: off it) and the balance after it."""
 
@@ -83,7 +86,7 @@ class Entry:
     balance_after_ticks: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transfer:
     """A balanced set of entries, and the allowance units (allowance_id, units) that moved with them."""
 
@@ -99,7 +102,7 @@ class Transfer:
     actor: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewCharge:
     """A charge to write: the priced leg, on whose statement it stands, and what was collected of it."""
 

@@ -127,19 +127,19 @@ def _decide(batch: Batch, command: Hold, call: CallMoney) -> Plan:
     refused = _standing(batch, command, call)
     if refused is not None:
         if same_legs and refused.reason is Refusal.ACCOUNT_BLOCKED:
-            return Plan(_as_it_was(call, had_ms, final=True, limited_by=refused.account_id))
+            return Plan(_as_it_was(batch, command, call, had_ms, final=True, limited_by=refused.account_id))
         return Plan(refused)
 
     purses = [_fill(batch, command, call, purse) for purse in _purses(batch, command, call)]
     if extends and command.total_ms <= had_ms:
-        return Plan(_as_it_was(call, had_ms, final=_is_final(purses, had_ms)))
+        return Plan(_as_it_was(batch, command, call, had_ms, final=_is_final(purses, had_ms)))
 
     floor_ms = max(1, min(command.floor_ms, command.total_ms))
     reaches = [purse.reach(purse.funds_ticks, command.total_ms) for purse in purses]
     reach_ms = min(reaches)
     tightest = purses[reaches.index(reach_ms)].account.account_id
     if extends and reach_ms <= had_ms:
-        return Plan(_as_it_was(call, had_ms, final=True, limited_by=tightest))
+        return Plan(_as_it_was(batch, command, call, had_ms, final=True, limited_by=tightest))
     if not extends and reach_ms < floor_ms:
         return Plan(_short_of(purses, command.total_ms, floor_ms))
 
@@ -154,8 +154,12 @@ def _decide(batch: Batch, command: Hold, call: CallMoney) -> Plan:
     return _grant(batch, command, call, purses, grant_ms, limited_by)
 
 
-def _as_it_was(call: CallMoney, had_ms: int, *, final: bool, limited_by: int | None = None) -> Granted:
-    return Granted(had_ms, final, tuple(hold.leg for hold in call.holds.values()), limited_by)
+def _as_it_was(
+    batch: Batch, command: Hold, call: CallMoney, had_ms: int, *, final: bool, limited_by: int | None = None
+) -> Granted:
+    legs = tuple(hold.leg for hold in call.holds.values())
+    available = batch.accounts[command.legs[0].account_id].available_ticks
+    return Granted(had_ms, final, legs, limited_by, available)
 
 
 def _standing(batch: Batch, command: Hold, call: CallMoney) -> Refused | None:
@@ -264,8 +268,10 @@ def _grant(
     batch: Batch, command: Hold, call: CallMoney, purses: list[Purse], grant_ms: int, limited_by: int | None
 ) -> Plan:
     holds: dict[int, OpenHold] = {}
+    totals: list[int] = []
     for purse in purses:
         total, parts = purse.price(grant_ms)
+        totals.append(total)
         assert total <= max(0, purse.funds_ticks), "the pricer's reach went past its own cost"
         for leg, (ticks, draws) in zip(purse.legs, parts, strict=True):
             before = call.holds.get(leg.leg_no)
@@ -276,5 +282,8 @@ def _grant(
                 taken_at_ms=command.at_ms,
             )
     final = _is_final(purses, grant_ms)
-    granted = Granted(grant_ms, final, tuple(hold.leg for hold in holds.values()), limited_by)
+    available = purses[0].account.available_ticks  # the first leg's, before this hold takes its place
+    if available is not None:
+        available += purses[0].own_ticks - totals[0]
+    granted = Granted(grant_ms, final, tuple(hold.leg for hold in holds.values()), limited_by, available)
     return Plan(granted, apply=lambda: batch.replace_holds(command.call_id, holds))

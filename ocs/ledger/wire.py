@@ -25,6 +25,7 @@ def dump_outcome(outcome: Outcome) -> dict[str, Any]:
                     [leg.leg_no, leg.account_id, leg.ticks, dump_draws(leg.draws)] for leg in outcome.holds
                 ],
                 "limited_by": outcome.limited_by,
+                "available": outcome.available_ticks,
             }
         case Refused():
             return {"refused": outcome.reason.value, "account_id": outcome.account_id}
@@ -40,7 +41,7 @@ def load_outcome(kept: Mapping[str, Any]) -> Outcome:
     """The outcome that `dump_outcome` wrote."""
     if "granted_ms" in kept:
         holds = tuple(LegHold(no, account, ticks, load_draws(d)) for no, account, ticks, d in kept["holds"])
-        return Granted(kept["granted_ms"], kept["final"], holds, kept["limited_by"])
+        return Granted(kept["granted_ms"], kept["final"], holds, kept["limited_by"], kept.get("available"))
     if "refused" in kept:
         return Refused(Refusal(kept["refused"]), kept["account_id"])
     if "settled" in kept:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ocs.errors import CallerError
 from ocs.ledger.decide import decide
-from ocs.ledger.model import AccountStatus, Granted, PayingLeg, Refused
+from ocs.ledger.model import AccountStatus, Granted, LegHold, PayingLeg, Refused
+from ocs.ledger.wire import dump_outcome, load_outcome
 from ocs.refusals import Refusal
 from tests.ledger.books import ALICE, DAY, NOW, RESELLER, books, give, hold, settle
 from tests.ledger.pricers import FlatPricer
@@ -352,3 +355,26 @@ def test_unknown_accounts_and_closed_calls_are_refused_by_name() -> None:
 def test_a_pricer_in_another_currency_is_a_fault() -> None:
     with pytest.raises(CallerError, match="USD"):
         decide(books(balance_ticks=1_000), hold("c", 60, pricer=FlatPricer(currency="EUR")))
+
+
+def test_a_grant_says_what_the_first_payer_could_still_set_aside() -> None:
+    batch = books(balance_ticks=1_000)
+    told = [decide(batch, hold("c", seconds, key=f"c:{seconds}")) for seconds in (60, 90, 80)]
+    assert [outcome.available_ticks for outcome in told if isinstance(outcome, Granted)] == [400, 100, 100]
+    assert batch.accounts[ALICE].available_ticks == 100
+    two = (PayingLeg(0, ALICE, FlatPricer(1)), PayingLeg(1, ALICE, FlatPricer(2)))
+    both = decide(batch, hold("d", 10, legs=two))
+    assert isinstance(both, Granted)
+    assert both.available_ticks == 70
+    batch.accounts[ALICE].credit_limit_ticks = None
+    free = decide(batch, hold("e", 10))
+    assert isinstance(free, Granted)
+    assert free.available_ticks is None
+
+
+def test_an_answer_kept_before_it_told_what_is_available_is_still_read() -> None:
+    kept = {"granted_ms": 1_000, "final": False, "holds": [[0, 1, 10, []]], "limited_by": None}
+    granted = Granted(1_000, False, (LegHold(0, 1, 10),))
+    assert load_outcome(kept) == granted
+    richer = replace(granted, available_ticks=5)
+    assert load_outcome(dump_outcome(richer)) == richer
