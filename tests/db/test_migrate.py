@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import CheckConstraint, inspect
+from sqlalchemy import CheckConstraint, inspect, select
 
 from db.engine import make_engine, reading
-from db.migrate import is_current, upgrade
-from db.tables import metadata
+from db.migrate import _config, is_current, upgrade
+from db.tables import accounts, metadata
 
 
 def test_migrations_and_tables_agree(database_url: str) -> None:
@@ -29,6 +32,23 @@ def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     upgrade(database_url)
     with reading(engine) as connection:
         assert is_current(connection)
+    engine.dispose()
+
+
+def test_a_database_of_the_first_version_keeps_its_accounts(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO accounts (code, kind, currency, balance_ticks, held_ticks, status, open_calls, "
+            "timezone, spent_day, spent_ticks, created_at_ms) "
+            "VALUES ('alice', 'customer', 'EUR', 5, 0, 'active', 0, 'UTC', 0, 0, 7)"
+        )
+    upgrade(url)
+    with reading(engine) as connection:
+        row = connection.execute(select(accounts)).one()
+        assert (row.code, row.balance_ticks, row.changed_at_ms) == ("alice", 5, 0)
     engine.dispose()
 
 

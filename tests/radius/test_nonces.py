@@ -31,6 +31,14 @@ def test_no_count_is_taken_twice_in_whatever_order_they_come(counts: list[int]) 
     assert len(taken) == len(set(taken))
 
 
+def test_a_count_too_low_to_be_remembered_is_a_replay() -> None:
+    made = nonces(ManualClock())
+    nonce = made.make("gw")
+    for count in [*range(1, 66), 1]:
+        last = made.use(digest(nonce, f"{count:08x}"), "gw", b"")
+    assert last is Use.REPLAY
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 2)), max_size=60), st.integers(1, 4))
 def test_what_was_forgotten_is_stale_and_never_fresh_again(uses: list[tuple[int, int]], bound: int) -> None:
