@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 
@@ -16,8 +16,11 @@ from ocs.ports import ControlledCall, Ending
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.nas import Nas, Report, Verdict
 from ocs.services.recover_calls import recover_calls
-from tests.services.desk import POLICY, TestDesk
+from tests.services.desk import TestDesk
 
+T = TypeVar("T")
+
+CENT = 10_000
 NAS = "kam"
 LONGEST_MS = 120_000
 GRACE_MS = 30_000
@@ -112,7 +115,7 @@ class NasLab:
     def wait(self, seconds: float) -> None:
         self.desk.wait(seconds)
 
-    def _settled(self, answer: Any) -> Any:
+    def _settled(self, answer: T) -> T:
         self.desk.settle()
         return answer
 
@@ -127,19 +130,22 @@ class NasLab:
         """Seconds that an account was charged for and not given back, and every call's record agrees."""
         with self.desk.engine.begin() as db:
             query = select(tables.charges).where(tables.charges.c.account_id == account_id)
-            rows = [row for row in db.execute(query) if row.reversed_by is None]
-        return sum(row.duration_ms for row in rows) / 1000
+            lasted = [int(row.duration_ms) for row in db.execute(query) if row.reversed_by is None]
+        return sum(lasted) / 1000
 
     def records(self) -> list[Mapping[str, Any]]:
         return [row._mapping for row in self.desk.rows(tables.call_records)]
 
-    def marks(self) -> Iterable[str]:
+    def marks(self) -> list[str]:
         (record,) = self.records()
-        return record["marks"]
+        return list(record["marks"])
+
+
+def cents(desk: TestDesk, account_id: int) -> tuple[float, float]:
+    """(balance, held) in cents: seconds of talk."""
+    balance, held = desk.money(account_id)
+    return balance / CENT, held / CENT
 
 
 def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else int(seconds * 1000)
-
-
-__all__ = ["GRACE_MS", "LONGEST_MS", "NAS", "POLICY", "NasLab", "ScriptedControl"]
