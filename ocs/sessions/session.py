@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ocs.refusals import Refusal
@@ -188,11 +189,16 @@ else:
 _LEG_FIELDS = tuple(f.name for f in fields(Leg))
 
 
+@lru_cache(maxsize=1_000)
+def _reach_row(reach: Reach) -> dict[str, Any]:
+    return asdict(reach)
+
+
 def to_row(session: Session) -> dict[str, Any]:
     """The session as plain JSON values."""
-    row: dict[str, Any] = {name: getattr(session, name) for name in _FIELDS}
+    row: dict[str, Any] = session.__dict__.copy()
     row["legs"] = [{name: getattr(leg, name) for name in _LEG_FIELDS} for leg in session.legs]
-    row["reach"] = asdict(session.reach)
+    row["reach"] = _reach_row(session.reach)
     row["handles"] = dict(session.handles)
     row["marks"] = list(session.marks)
     row["cdr"] = asdict(session.cdr) if session.cdr else None
