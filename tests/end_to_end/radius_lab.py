@@ -99,11 +99,13 @@ def refuse(reason: str, *options: str) -> Reply:
 
 
 class Web:
-    """POST /v1/authorize answers `answer`, POST /v1/events keeps the event. `fails`: so many 503 before."""
+    """POST /v1/authorize answers `answer`, POST /v1/events keeps the event. `fails`: so many
+    events meet 503 before. busy: so does each question."""
 
     def __init__(self) -> None:
-        self.answer: dict[str, Any] = {"allow": True, "seconds": 30, "call_id": "ocs:call-1"}
+        self.answer: dict[str, Any] = {"allow": True, "seconds": 30, "call_id": "call-1"}
         self.fails = 0
+        self.busy = False
         self.questions: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.tokens: set[str] = set()
@@ -114,12 +116,13 @@ class Web:
     def _handle(self, environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
         body = json.loads(environ["wsgi.input"].read())
         self.tokens.add(environ.get("HTTP_AUTHORIZATION", ""))
-        if self.fails:
-            self.fails -= 1
+        asks = environ["PATH_INFO"] == "/v1/authorize"
+        if self.busy if asks else self.fails:
+            self.fails -= not asks
             start("503 Service Unavailable", [("Content-Type", "application/json")])
             return [b"{}"]
         start("200 OK", [("Content-Type", "application/json")])
-        if environ["PATH_INFO"] == "/v1/authorize":
+        if asks:
             self.questions.append(body)
             return [json.dumps(self.answer).encode()]
         self.events.append(body)

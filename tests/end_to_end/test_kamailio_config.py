@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gevent.pool import Pool
 
 from ocs.ports import ControlledCall, Ending
 from radius.packets import Code, Reply, Request
@@ -189,10 +191,12 @@ def test_an_order_ends_both_legs_and_is_told_with_the_duration(site: Site) -> No
 
 def test_many_calls_ended_at_once_leave_no_leg_up(site: Site) -> None:
     """The second BYE is left out by 5.6 if the first was answered before; the configuration holds answers."""
-    site.radius.seconds = 3
-    phones = site.kam.place([(*ALICE, "+4930123")], 100, per_s=100)
+    phones = site.kam.place([(*ALICE, "+4930123")], 200, per_s=100)
+    calls = site.kam.answered(phones, 200)
+    endings = Pool(20).map(lambda call: site.control.end(controlled(call), "credit"), calls)
+    assert endings == [Ending.GONE] * 200
     calls = site.kam.finish(phones)
-    assert [c.ended_by for c in calls if c.answered_s] == ["proxy"] * 100
+    assert [c.ended_by for c in calls] == ["proxy"] * 200
     assert [c.call_id for c in calls if c.carrier_ended_s is None] == []
 
 
@@ -274,9 +278,10 @@ def test_silence_is_503_and_the_next_calls_do_not_wait_for_it(site: Site) -> Non
 
 
 def test_events_that_are_not_taken_come_again_until_they_are(site: Site) -> None:
-    site.web.fails = 5
+    site.web.fails = 9
     call = site.call(talk_s=0.2)
-    until(lambda: {"started", "ended"} == {e["event"] for e in site.web.of(call.call_id)}, "they came", 10)
+    until(lambda: {"started", "ended"} == {e["event"] for e in site.web.of(call.call_id)}, "they came", 15)
+    assert any(2 <= event.get("delay_s", 0) <= 10 for event in site.web.of(call.call_id))
 
 
 def test_unanswered_accounting_delays_no_call_and_is_lost(site: Site) -> None:
@@ -331,6 +336,93 @@ def http_status(site: Site, method: str, path: str, body: str) -> int:
     return connection.getresponse().status
 
 
+# --- ways past the charging ---------------------------------------------------------------------
+
+
+def sip(
+    site: Site, method: str, call_id: str, *headers: str, tag: str = "f1", to: str = "", number: str = ""
+) -> str:
+    """Send one request as text; the first line of the final answer."""
+    target = f"sip:{number or '+4930123'}@127.0.0.1:{site.kam.sip_port}"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(5)
+        port = udp.getsockname()[1]
+        lines = [
+            f"{method} {target} SIP/2.0",
+            f"Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK{tag}{port}",
+            f"From: <sip:bob@127.0.0.1>;tag={tag}",
+            f"To: <{target}>{to}",
+            f"Call-ID: {call_id}",
+            f"CSeq: 1 {method}",
+            f"Contact: <sip:bob@127.0.0.1:{port}>",
+            "Max-Forwards: 70",
+            *headers,
+            "Content-Length: 0",
+        ]
+        udp.sendto(("\r\n".join(lines) + "\r\n\r\n").encode(), ("127.0.0.1", site.kam.sip_port))
+        while (answer := udp.recv(65536).decode()).startswith("SIP/2.0 1"):
+            pass
+        return answer
+
+
+def test_a_made_up_to_tag_and_route_lead_nowhere(site: Site) -> None:
+    before = len(site.kam.carrier.numbers())
+    route = f"Route: <sip:127.0.0.1:{site.kam.sip_port};lr>"
+    for method in ("INVITE", "UPDATE", "INFO"):
+        assert sip(site, method, "forged", route, to=";tag=made-up").startswith("SIP/2.0 481"), method
+    assert sip(site, "INVITE", "forged", to=";tag=made-up").startswith("SIP/2.0 404")
+    assert len(site.kam.carrier.numbers()) == before
+
+
+def test_other_methods_are_not_relayed(site: Site) -> None:
+    assert sip(site, "MESSAGE", "message").startswith("SIP/2.0 405")
+    assert sip(site, "OPTIONS", "options").startswith("SIP/2.0 200")
+
+
+def test_a_phone_that_registers_is_authenticated_and_nothing_is_asked_for(site: Site) -> None:
+    challenge = sip(site, "REGISTER", "register")
+    assert challenge.startswith("SIP/2.0 401")
+    nonce = challenge.partition('nonce="')[2].partition('"')[0]
+    login = (
+        f'Authorization: Digest username="bob", realm="lab.test", nonce="{nonce}", uri="sip:lab.test", '
+        'qop=auth, nc=00000001, cnonce="x", response="00000000000000000000000000000000"'
+    )
+    site.radius.heard.clear()
+    assert sip(site, "REGISTER", "register", login).startswith("SIP/2.0 200")
+    (asked,) = [h.request for h in site.radius.heard]
+    assert asked.integer("Service-Type") == 15
+    # A nonce count is good for one request: what was overheard cannot be played again.
+    assert sip(site, "REGISTER", "register", login, tag="f2").startswith("SIP/2.0 401")
+
+
+def test_a_trunk_is_known_by_its_address_and_a_call_id_serves_one_call(tmp_path: Path) -> None:
+    radius, web = Radius(), Web()
+    try:
+        with KamailioRig(
+            tmp_path, radius_auth=radius.address, radius_acct=radius.address,
+            OCS_TRUNKS=r"^127\.0\.0\.1$",
+        ) as kam:  # fmt: skip
+            site = Site(kam, radius, web)
+            assert sip(site, "INVITE", "twice").startswith("SIP/2.0 200")
+            (asked,) = [h.request for h in radius.heard if h.request.code == Code.ACCESS_REQUEST]
+            assert (asked.text("User-Name"), asked.integer("Service-Type")) == ("127.0.0.1", 30)
+            # Up: no second call on its account, be it by another caller or to another number.
+            assert sip(site, "INVITE", "twice", tag="f2", number="+881").startswith("SIP/2.0 482")
+            # Nobody answers a BYE here (there was no ACK): it is gone when those have timed out.
+            call = ControlledCall("twice", {}, 1)
+            until(lambda: site.control.end(call, "operator") is Ending.GONE, "it is gone", 20)
+            # Over: the id is free again. A refusal frees it, too.
+            radius.decide = lambda request: refuse("insufficient_funds")
+            assert sip(site, "INVITE", "twice", tag="f4").startswith("SIP/2.0 402")
+            assert sip(site, "INVITE", "twice", tag="f5").startswith("SIP/2.0 402")
+    except Missing as missing:
+        give_up(missing)
+    finally:
+        radius.close()
+        web.close()
+
+
 # --- the other two ways to ask ------------------------------------------------------------------
 
 
@@ -343,12 +435,17 @@ def test_authorisation_by_http_with_accounting_by_radius(tmp_path: Path) -> None
         ) as kam:  # fmt: skip
             call = kam.call(*ALICE, "+4930123", talk_s=0.2)
             assert call.code == 200
-            (question,) = web.questions
+            question = web.questions[0]
             assert question["call_id"] == call.call_id
             assert (question["user"], question["destination"]) == ("alice", "+4930123")
             assert (question["nas"], question["source_ip"]) == ("kam1", "127.0.0.1")
             until(lambda: len(radius.accounting(call.call_id)) == 2, "Start and Stop", 5)
             assert radius.accounting(call.call_id)[1].text("Class") == "ocs:call-1"
+            # 503 is about this call; the next is asked for at once.
+            web.busy = True
+            assert kam.call(*ALICE, "+4930123").code == 503
+            web.busy = False
+            assert kam.call(*ALICE, "+4930123", talk_s=0.1).code == 200
 
             web.answer = {"allow": False, "reason": "insufficient_funds"}
             assert kam.call(*ALICE, "+4930123").code == 402
@@ -363,7 +460,7 @@ def test_authorisation_by_http_with_accounting_by_radius(tmp_path: Path) -> None
             }
             assert kam.call(*ALICE, "+4930123", talk_s=0.1).code == 200
             assert kam.carrier.numbers()[-1] == "+4911"
-            web.fails = 1
+            web.close()
             assert kam.call(*ALICE, "+4930123").code == 503
     except Missing as missing:
         give_up(missing)
