@@ -321,7 +321,19 @@ class ChargeCalls:
         except OutsideError as fault:
             self._log.error("catch_up_failed", call=session.call_id, error=fault.message)
             return False
-        stored = from_row(snapshot) if snapshot is not None else session
+        return snapshot is not None and self._adopt(call, from_row(snapshot))
+
+    def catch_up(self, stored: Session) -> None:
+        """A call that is here was read anew: go on from what is stored, if that is newer."""
+        call = self.calls.by_id(stored.call_id)
+        # In mid event its own commit decides what is newer.
+        if call is not None and not call.running and self._adopt(call, stored):
+            self._arm(call)
+            if stored.state is State.CLOSED:
+                self._close(call)
+
+    def _adopt(self, call: ActiveCall, stored: Session) -> bool:
+        session = call.session
         if stored.call_id != session.call_id or not (
             (stored.state is State.CLOSED and session.state is not State.CLOSED)
             or stored.asks > session.asks

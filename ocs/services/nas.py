@@ -105,7 +105,8 @@ class Nas:
 
     longest_ms: bound of one grant where the NAS cannot move it later. grace_ms: see `Reach`. `control`: how a
     call is ended there, if that is possible. `load_open(name)`: stored snapshots of all its open calls;
-    `took(call_id)`: tell the other daemons that a call is here now.
+    `load_call(name, call_id)`: that of one of its calls, open or closed; `took(call_id)`: tell the other
+    daemons that a call is here now.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Nas:
         grace_ms: int,
         control: CallControl | None = None,
         load_open: Callable[[str], Iterable[Snapshot]] = lambda name: (),
+        load_call: Callable[[str, str], Snapshot | None] = lambda name, call_id: None,
         took: Callable[[str], object] = lambda call_id: None,
     ) -> None:
         self.name = name
@@ -126,6 +128,7 @@ class Nas:
         movable = control is not None and control.extends
         self._reach = Reach(movable=movable, warnable=False, grace_ms=grace_ms)
         self._load_open = load_open
+        self._load_call = load_call
         self._took = took
         self._doubted = False
 
@@ -157,9 +160,12 @@ class Nas:
         return Verdict(session, left_ms, credit_ticks=handled.credit_ticks)
 
     def channel_of(self, call_id: str) -> str | None:
-        """The NAS's id of a call of ours that is open or was just closed; None: not here, or not its."""
+        """The NAS's id of a call of ours, open or closed; None: there is none, or not its. OutsideError."""
         call = self._charging.calls.by_id(call_id)
-        return call.session.channel if call is not None and call.session.switch == self.name else None
+        if call is not None:
+            return call.session.channel if call.session.switch == self.name else None
+        snapshot = self._load_call(self.name, call_id)
+        return None if snapshot is None else self._take_in(snapshot).channel
 
     def started(self, report: Report) -> bool:
         """The call is answered, or (report.answered False) begins without a question. True: it is durable."""
@@ -208,7 +214,7 @@ class Nas:
         handled = Pool(50).imap_unordered(
             lambda channel: self._charging.ask(self.name, channel, gone), ending
         )
-        kept = [done is None or done.durable for done in handled]
+        kept = [isinstance(done, Handled) and done.durable for done in handled]
         return all(kept)
 
     # --- ocs.ports.Switch ---------------------------------------------------------------------------
@@ -327,6 +333,7 @@ class Nas:
         session = from_row(snapshot)
         known = self._charging.calls.by_id(session.call_id)
         if known is not None:
+            self._charging.catch_up(session)
             return known.session
         self._charging.resume(session)
         if session.state is not State.CLOSED:
@@ -375,5 +382,5 @@ def _talked(session: Session, now_ms: int) -> int:
         return paid_ms
     if session.mode is Mode.WATCH:
         return elapsed_ms
-    # We may be late (down, or without a way to the NAS): it had its own timer, and was last proven when it was.
+    # We may be late (down, or without a way to the NAS), but it had its own timer.
     return min(elapsed_ms, max(session.told_ms, session.proven_at_ms - session.answered_at_ms))

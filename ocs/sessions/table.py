@@ -710,11 +710,19 @@ def alive_after_all(s: Session, event: CallFound, now: Now) -> Reaction:
     return Reaction(s, (Tell(Cut(s.live_channel, "closed")),))
 
 
-@row((SETTLING, CLOSED), Alive)
+@row((SETTLING, CLOSED), Alive, "settling closed")
 def report_after_the_end(s: Session, event: Alive, now: Now) -> Reaction:
     """Late news of a call that ended as it should; one that we let go, or refused, must not talk for free."""
-    free = s.estimated or s.refusal is not None
-    return Reaction(s, (Tell(Cut(s.live_channel, "closed")),) if free else ())
+    if not s.estimated and (s.refusal is None or s.duration_ms):
+        return Reaction(s)
+    cut = Tell(Cut(s.live_channel, "closed"))
+    proof = Ended(event.at_ms, event.talk_ms, s.cause, s.ended_by)
+    if s.state is SETTLING or not s.legs or _talk_time(s, proof)[1] <= s.duration_ms:
+        return Reaction(s, (cut,))
+    talked = s if s.refusal is None else but(s, marks=_marked(s, "talked_though_refused"))
+    longer = _correct(talked, proof, now)  # its end may still correct it
+    estimate = but(longer.session, marks=_marked(longer.session, "estimated"))
+    return Reaction(estimate, (cut, *longer.steps))
 
 
 @row((ASKING, *OPEN, SETTLING, CLOSED), Offered)

@@ -457,6 +457,20 @@ def test_a_refused_call_that_talks_anyway_is_charged_as_far_as_there_is_money(la
     assert len(marked) == 2
 
 
+def test_a_refused_call_whose_stop_is_lost_is_charged_for_what_it_proved(lab: NasLab) -> None:
+    """Seed 1082: it talked on, was heard of, and cost nothing."""
+    bob = lab.desk.customer("bob", "0.00")
+    lab.access(account="bob")
+    lab.desk.top_up(bob, "1.00")
+    for talk_s in (10, 20):
+        lab.wait(10)
+        assert lab.interim(talk_s, account="bob")
+    assert cents(lab.desk, bob) == (80, 0)
+    assert lab.stop(25, account="bob")
+    assert cents(lab.desk, bob) == (75, 0)
+    assert "estimated" not in lab.marks()
+
+
 def test_a_refused_call_that_starts_anyway_is_ended_and_charged_from_its_start(lab: NasLab) -> None:
     lab.control = ScriptedControl(ending=Ending.TAKEN)
     lab.nas = lab.new_nas(lab.desk.charging)

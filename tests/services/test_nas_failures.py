@@ -314,3 +314,16 @@ def test_a_restart_of_the_nas_ends_calls_of_every_daemon(pair: tuple[NasLab, Nas
     here.wait(300)
     assert cents(here.desk, ann) == (990, 0)
     assert here.charged_s(ann) == 10
+
+
+def test_the_last_proof_counts_wherever_it_was_told(pair: tuple[NasLab, NasLab], ann: int) -> None:
+    """Seed 526: the daemon that heard of the restart had an older copy of the call."""
+    here, there = pair
+    here.access()
+    here.start()
+    there.interim(5, at_s=5)
+    here.wait(10)
+    here.interim(10)
+    assert there.nas.restarted(here.desk.clock.now_ms())
+    here.wait(300)
+    assert cents(here.desk, ann) == (990, 0)
