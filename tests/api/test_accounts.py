@@ -116,6 +116,7 @@ def test_a_wrong_question_about_what_moved_is_the_callers_error(
 
 def test_calls_are_told_when_money_arrives(office: Office) -> None:
     office.open_account("alice")
+    office.told.clear()
     office.top_up("alice", "1")
     assert [told[0] for told in office.told] == ["funds"]
 
@@ -140,6 +141,7 @@ def test_an_adjustment_may_take_money_but_not_below_the_limit(office: Office) ->
 
 def test_blocking_and_limits_are_told_to_what_is_cached(office: Office) -> None:
     office.open_account("alice")
+    office.told.clear()
     changed = office.client.simulate_patch("/v1/accounts/alice", json={"status": "blocked", "max_calls": 1})
     assert (changed.json["status"], changed.json["max_calls"]) == ("blocked", 1)
     assert office.told == ["terms"]
