@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -39,8 +39,9 @@ AUTHORIZE_ONLY: Final = frozenset({17, 30})
 _USER_PASSWORD: Final = 2
 _CREDENTIALS: Final = frozenset({_USER_PASSWORD, 3, 103, 206, 207})
 """User-Password, CHAP-Password, Digest-Response of RFC 5090 and of the draft, Digest-Attributes."""
-NOT_A_CALL: Final = frozenset({b"REGISTER", b"SUBSCRIBE", b"PUBLISH", b"MESSAGE", b"OPTIONS"})
-"""Methods whose digest is checked and nothing else."""
+CALL_METHODS: Final = frozenset({b"", b"INVITE"})
+"""Methods that a call may begin with (a NAS that shows no digest names none). Of others, of a BYE above all,
+only the digest is checked."""
 LONGEST_SESSION_TIMEOUT_S: Final = 0x7FFFFFFF
 """Some NAS read it as a signed number."""
 
@@ -118,9 +119,11 @@ class RadiusDoor:
             log.info("radius_denied", client=client.name, user=facts.user, why=known.reason.value)
             fields = {"reason": "not_authenticated", "sip_code": "403"}
             return self._no(policy, "Not authenticated", H323_INVALID_PASSWORD, fields)
-        if not facts.destination or _sip_method(request) in NOT_A_CALL:
+        if _sip_method(request) not in CALL_METHODS or not _calls(request, policy):
             return _with(Reply(Code.ACCESS_ACCEPT), known.attributes)
         verdict = policy.nas.authorise(_report(request, client, policy, facts, known))
+        if verdict.granted and verdict.left_ms < 1_000:  # a call at its end; some NAS take 0 for no limit
+            verdict = replace(verdict, refusal=Refusal.INSUFFICIENT_FUNDS)
         if verdict.refusal is None:
             return self._accept(policy, verdict, known)
         if verdict.refusal in (Refusal.UNAVAILABLE, Refusal.OVERLOADED) and policy.silent_when_unavailable:
@@ -212,6 +215,11 @@ def _unnamed(request: Request) -> str:
     return "access:" + hashlib.sha256(request.authenticator + bytes([request.identifier])).hexdigest()[:32]
 
 
+def _calls(request: Request, policy: DoorPolicy) -> bool:
+    """Does it say where to? A number that cannot be read is one too: who may write it shall not call free."""
+    return any(request.octets(name) or request.text(name) for name in policy.attribute_map.destination)
+
+
 def _sip_method(request: Request) -> bytes:
     """The method of the digest, if there is a sound one."""
     try:
@@ -228,6 +236,8 @@ def _payer_facts(request: Request, client: Client, facts: Facts, known: Caller) 
     if known.user is not None:
         told["sip_user"] = known.user.username
         told["accountcode"] = known.user.account
+    elif client.door.vouches and facts.user:
+        told["sip_user"] = facts.user
     return ChainMap(told, facts.attributes)  # type: ignore[arg-type]  # it is only read
 
 

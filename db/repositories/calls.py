@@ -47,6 +47,13 @@ class CallRepository:
             snapshot: Mapping[str, Any] | None = connection.scalar(query)
             return snapshot
 
+    def snapshot(self, switch: str, call_id: str) -> Mapping[str, Any] | None:
+        """The stored session of this call, open or closed; None: that switch has no such call."""
+        query = select(calls.c.snapshot).where(calls.c.call_id == call_id, calls.c.switch == switch)
+        with reading(self._engine) as connection:
+            snapshot: Mapping[str, Any] | None = connection.scalar(query)
+            return snapshot
+
     def find(self, call_id: str) -> dict[str, Any]:
         """A call's row, with its open `holds` and all its `charges` (reversed ones too). NotFound."""
         with reading(self._engine) as connection:

@@ -100,6 +100,7 @@ class System:
             self.clock,
             self.metrics,
             load_open=self.calls.open_snapshots,
+            load_call=self.calls.snapshot,
             took=self.news.call_taken,
             ready=lambda: self.recovered and not self.stopping,
         )
@@ -283,7 +284,7 @@ def build(
     refresh_book(tariffs, book, clock.now_ms(), _versions_of_open_calls(calls))
     committer = _committer(settings, engine, clock, metrics)
     payers, credentials = PayerRepository(engine), UserRepository(engine)
-    directory = Directory(payers.payer, clock, payers)
+    directory = Directory(payers.payer, clock, payers, apart)
     several = bool(settings.redis.url) and engine.dialect.name == "postgresql"  # SQLite: one daemon
     charging = ChargeCalls(
         Desk(
@@ -314,7 +315,7 @@ def build(
         charging,
         calls,
         make_door=partial(_door, charging, clock, jitter, metrics, SwitchRepository(engine)),
-        users=UserDirectory(credentials.view, clock, credentials),
+        users=UserDirectory(credentials.view, clock, credentials, apart),
         signals=_signals(settings, metrics),
     )
     if several:

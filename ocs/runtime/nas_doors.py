@@ -63,10 +63,14 @@ class NasDoors:
         metrics: Metrics,
         *,
         load_open: Callable[[str], Iterable[Mapping[str, Any]]],
+        load_call: Callable[[str, str], Mapping[str, Any] | None],
         took: Callable[[str], object],
         ready: Callable[[], bool],
     ) -> None:
-        """`load_open`, `took`: see `Nas`. ready: whether Status-Server is answered. Raises OutsideError."""
+        """`load_open`, `load_call`, `took`: see `Nas`. ready: whether Status-Server is answered.
+
+        Raises OutsideError.
+        """
         self._several = not charging.desk.alone
         self._clock = clock
         self._counts = RadiusCounts(metrics)
@@ -83,6 +87,7 @@ class NasDoors:
                 grace_ms=wanted.grace_s * 1000,
                 control=control,
                 load_open=load_open,
+                load_call=load_call,
                 took=took,
             )
             charging.attach(nas)
