@@ -143,18 +143,48 @@ def read(request: Request, attribute_map: AttributeMap, arrived_ms: int) -> Fact
         bogus=phantom or (status is not None and not _counts(request, at, leg)),
         leg=leg,
         route_call_id=_our_call(request, at),
-        handles={name: text for name, names in at.handles.items() if (text := _first(request, names))},
+        handles=Handles(request, at),
         attributes=Readable(request),
     )
 
 
-class Readable(Mapping[str, str]):
-    """The attributes of a packet as payer rules name them: "attribute:Called-Station-Id", and a pair inside
-    of an AVPair "attribute:Cisco-AVPair:call-id". The first value of each, read when somebody looks.
-    """
+class _Lazy(Mapping[str, str]):
+    """Texts of a packet that are read when somebody looks: of most packets nobody does."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        raise NotImplementedError
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
+class Handles(_Lazy):
+    """The NAS's own names of a call, by what `AttributeMap.handles` calls them."""
+
+    def __init__(self, request: Request, attribute_map: AttributeMap) -> None:
+        super().__init__(request)
+        self._names = attribute_map.handles
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        found = ((name, _first(self._request, names)) for name, names in self._names.items())
+        return {name: text for name, text in found if text}
+
+
+class Readable(_Lazy):
+    """The attributes of a packet as payer rules name them: "attribute:Called-Station-Id", and a pair inside
+    of an AVPair "attribute:Cisco-AVPair:call-id". The first value of each.
+    """
 
     @cached_property
     def _texts(self) -> dict[str, str]:
@@ -166,15 +196,6 @@ class Readable(Mapping[str, str]):
                     key, _, value = pair.partition("=")
                     texts.setdefault(f"attribute:{name}:{key}", value)
         return texts
-
-    def __getitem__(self, name: str) -> str:
-        return self._texts[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._texts)
-
-    def __len__(self) -> int:
-        return len(self._texts)
 
 
 def _first(request: Request, names: Attributes) -> str:

@@ -164,9 +164,10 @@ class Request:
 
         "Cisco-AVPair:call-id" reads the pair of that name. None: absent, empty or unreadable.
         """
-        found = self._first(name)
-        if found is not None:
-            return _text(*found)
+        for definition in self.view.by_name.get(name, ()):
+            for octets in self.attributes.get(definition.key, ()):
+                if octets:
+                    return _text(definition, octets)
         return self._pair(name) if ":" in name else None
 
     def texts(self, name: str) -> list[str]:
