@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
 from ocs.ports import Clock
-from ocs.services.users import Credentials, UserView
+from ocs.services.users import Credentials, UserView, readings
 from radius import digest as digests
 from radius.attempts import AttemptLimits, Attempts
 from radius.digest import Digest, Unusable
@@ -163,7 +163,7 @@ class Authenticator:
         name = _decoded(digests.only(request.attributes.get(_USER_NAME, ())))
         if not name or (method is Method.CHAP and _USER_PASSWORD in request.attributes):
             raise Unusable("malformed")  # RFC 2865 5.3: CHAP and PAP together must not be
-        user = next(filter(None, (self._users.find(*each) for each in _names(name, policy.realm))), None)
+        user = next(filter(None, (self._users.find(*each) for each in readings(name, policy.realm))), None)
         if method is Method.CHAP:
             stored = user is None or user.credentials.password is not None
             right = _chap(request, user)
@@ -267,14 +267,6 @@ def _chap(request: Request, user: UserView | None) -> Callable[[], bool]:
         return hmac.compare_digest(made, octets[1:])
 
     return fits
-
-
-def _names(name: str, realm: str) -> Iterator[tuple[str, str]]:
-    """Whom a User-Name may mean: with the realm in it, or as a whole in the client's own realm."""
-    username, at, inside = name.rpartition("@")
-    if at and username:
-        yield username, inside
-    yield name, realm
 
 
 def _same_user(user_name: bytes, digest: Digest) -> bool:

@@ -89,6 +89,7 @@ class NasDoors:
                 load_open=load_open,
                 load_call=load_call,
                 took=took,
+                account_of=partial(_account_of, users, wanted.radius.realm if wanted.radius else ""),
             )
             charging.attach(nas)
             if isinstance(control, KamailioControl) and wanted.kamailio and wanted.kamailio.listing_s:
@@ -221,6 +222,11 @@ class NasDoors:
             if alive is not None:
                 nas.take_listing(alive)
             gevent.sleep(every_s)
+
+
+def _account_of(users: UserDirectory, realm: str, name: str) -> str | None:
+    user = users.named(name, realm)
+    return user.account if user is not None and user.active else None
 
 
 def _hear(questions: NasQuestions, name: str, message: dict[str, Any]) -> Mapping[str, Any] | None:

@@ -14,6 +14,7 @@ What a NAS does to its reports, and what is done about it here:
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -52,6 +53,9 @@ log = structlog.get_logger("ocs.nas")
 
 LATE_CUT_MS: Final = 1_000
 """A cut that the NAS confirms within this after the paid end was made for it: talked is what was paid."""
+
+OWN_WORD_MS: Final = 300
+"""How long a NAS that has ended a call for us may take to say so: it knows the duration, we only nearly."""
 
 ORPHAN_MS: Final = 60_000
 """A call that is still open this long after it should have been given up has no daemon."""
@@ -120,6 +124,7 @@ class Nas:
         load_open: Callable[[str], Iterable[Snapshot]] = lambda name: (),
         load_call: Callable[[str, str], Snapshot | None] = lambda name, call_id: None,
         took: Callable[[str], object] = lambda call_id: None,
+        account_of: Callable[[str], str | None] = lambda name: None,
     ) -> None:
         self.name = name
         self._charging = charging
@@ -130,6 +135,7 @@ class Nas:
         self._load_open = load_open
         self._load_call = load_call
         self._took = took
+        self._account_of = account_of
         self._doubted = False
 
     # --- what a NAS asks and reports ----------------------------------------------------------------
@@ -268,12 +274,20 @@ class Nas:
             mode=mode,
             origin=report.origin,
             destination=report.destination,
-            attributes=report.attributes,
+            attributes=self._facts(report.attributes),
             longest_ms=None if self._reach.movable else self._longest_ms,
             reach=self._reach,
             handles={**report.handles, "from": report.origin, "to": report.destination},
             call_id="" if self._charging.desk.alone else self._call_id(report, before),
         )
+
+    def _facts(self, attributes: Mapping[str, str]) -> Mapping[str, str]:
+        """With the account of the user, who may have been authenticated elsewhere than in this question."""
+        user = "" if attributes.get("accountcode") else attributes.get("sip_user", "")
+        code = self._account_of(user) if user else None
+        if code is None:
+            return attributes
+        return ChainMap({"accountcode": code}, attributes)  # type: ignore[arg-type]  # it is only read
 
     def _call_id(self, report: Report, before: Session | None) -> str:
         """The same at every daemon that is asked of a call before any has stored it: so they hold once.
@@ -357,7 +371,9 @@ class Nas:
         if ending is Ending.GONE and session.state not in (State.SETTLING, State.CLOSED):
             now_ms = self._charging.desk.clock.now_ms()
             cut = Ended(now_ms, _talked(session, now_ms), "CUT", EndedBy.US, source="cut")
-            self._charging.deliver(self.name, session.channel, cut)
+            self._charging.desk.clock.call_at(
+                now_ms + OWN_WORD_MS, lambda: self._charging.deliver(self.name, session.channel, cut)
+            )
         return ending is not Ending.FAILED
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -139,6 +139,14 @@ def format_name(username: str, realm: str) -> str:
     return f"{username}@{realm}" if realm or "@" in username else username
 
 
+def readings(name: str, realm: str) -> Iterator[Name]:
+    """Whom a name may mean: with the realm in it, or as a whole in the realm that is meant by default."""
+    username, at, inside = name.rpartition("@")
+    if at and username:
+        yield username, inside
+    yield name, realm
+
+
 # --- for doors ----------------------------------------------------------------------------------
 
 
@@ -159,6 +167,10 @@ class UserDirectory(Warm[Name, UserView]):
     def find(self, username: str, realm: str) -> UserView | None:
         """The user, or None. Raises OutsideError if the database must be asked and is away."""
         return self.get((username, realm))
+
+    def named(self, name: str, realm: str) -> UserView | None:
+        """Whom a name means where users without a realm are of this one. Raises OutsideError."""
+        return next(filter(None, (self.find(*each) for each in readings(name, realm))), None)
 
 
 # --- for operators ------------------------------------------------------------------------------

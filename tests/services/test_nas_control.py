@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from db import tables
 from ocs.errors import Unavailable
 from ocs.ports import Ending
 from ocs.services.recover_calls import recover_calls
@@ -27,6 +28,7 @@ def test_a_call_is_ended_at_its_paid_end_and_paid_till_then(lab: NasLab, control
     ((call, _),) = control.ended
     assert (call.channel, call.handles["from_tag"], call.handles["to_tag"]) == ("a", "x", "y")
     assert call.answered_at_ms == lab.start_ms
+    lab.wait(1)
     assert lab.charged_s(bob) == pytest.approx(30, abs=0.05)
     assert cents(lab.desk, bob) == (0, 0)
     assert "from_cut" in lab.marks()
@@ -40,14 +42,27 @@ def test_the_stop_of_a_call_that_we_ended_has_the_last_word(
     lab.start()
     lab.wait(30)
     lab.nas._charging.kill(lab.session().call_id, "ann")
-    lab.desk.settle()
-    assert cents(lab.desk, ann) == (970, 0)
     lab.wait(1)
+    assert cents(lab.desk, ann) == (970, 0)
     for _ in range(2):
         assert lab.stop(talk_s)
     assert cents(lab.desk, ann) == (1000 - talk_s, 0)
     (record,) = lab.records()
     assert (record["ended_by"], "estimated" in record["marks"]) == ("operator", False)
+
+
+def test_a_nas_that_tells_the_end_that_we_ordered_is_charged_once_by_its_word(
+    lab: NasLab, ann: int, control: ScriptedControl
+) -> None:
+    lab.access()
+    lab.start()
+    lab.wait(30)
+    lab.nas._charging.kill(lab.session().call_id, "ann")
+    lab.wait(0.2)
+    lab.stop(29.9)
+    lab.wait(5)
+    (record,) = lab.records()
+    assert (record["duration_ms"], record["marks"]) == (29_900, ["killed_by:ann"])
 
 
 def test_an_order_that_was_taken_waits_for_the_nas_to_say_so(
@@ -93,8 +108,17 @@ def test_a_ringing_call_that_cannot_be_ended_does_not_hold_for_ever(
 def test_a_ringing_call_that_is_ended_costs_nothing(lab: NasLab, ann: int, control: ScriptedControl) -> None:
     lab.access()
     lab.nas._charging.kill(lab.session().call_id, "ann")
-    lab.desk.settle()
+    lab.wait(1)
     assert cents(lab.desk, ann) == (1000, 0)
+
+
+def test_an_order_that_takes_its_time_does_not_charge_it(lab: NasLab, control: ScriptedControl) -> None:
+    bob = lab.desk.customer("bob", "0.30")
+    lab.start(account="bob")
+    control.meanwhile = lambda: lab.desk.clock.step_wall(300)
+    lab.wait(31)
+    assert lab.charged_s(bob) == 30
+    assert [row.shortfall_ticks for row in lab.desk.rows(tables.charges)] == [0]
 
 
 def test_an_order_that_comes_late_does_not_charge_what_the_nas_had_ended(
