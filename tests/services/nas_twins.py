@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from sqlalchemy import select
@@ -33,12 +33,15 @@ class ScriptedControl:
         self.extends = extends
         self.ending = ending
         self.takes = takes
+        self.meanwhile: Callable[[], object] = lambda: None
+        """What happens while an order to end is on its way."""
         self.ended: list[tuple[ControlledCall, str]] = []
         self.limited: list[tuple[str, int, int]] = []
         """(channel, total ms from the answer, ms left)."""
 
     def end(self, call: ControlledCall, why: str) -> Ending:
         self.ended.append((call, why))
+        self.meanwhile()
         return self.ending
 
     def limit(self, call: ControlledCall, total_ms: int, left_ms: int) -> bool:

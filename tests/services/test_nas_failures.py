@@ -12,6 +12,7 @@ from gevent.event import Event
 
 from ocs.errors import Unavailable
 from ocs.refusals import Refusal
+from ocs.services.nas import OWN_WORD_MS
 from ocs.sessions.session import State
 from tests.services.desk import TestDesk
 from tests.services.nas_twins import NasLab, ScriptedControl, cents
@@ -342,7 +343,7 @@ def test_a_stop_corrects_what_another_daemon_supposed_a_moment_ago(
         there.start()
     here.wait(30)
     here.nas._charging.kill(here.session().call_id, "ann")
-    desk.settle()
+    here.wait(OWN_WORD_MS / 1000)
     assert cents(desk, ann) == (970, 0)
     assert there.session().state is not State.CLOSED
     assert there.stop(29)
@@ -357,7 +358,8 @@ def test_a_report_that_finds_an_old_call_does_not_hide_the_one_that_just_began(l
     lab.stop(5)
     lab.wait(31)
     charging = lab.nas._charging
-    find, asked = charging.desk.find_call, []
+    find = charging.desk.find_call
+    asked: list[Any] = []
 
     def slow(nas: str, channel: str) -> Any:
         stored = find(nas, channel)
