@@ -15,6 +15,7 @@ from ocs.ports import Timer
 from ocs.rating.model import Pricer
 from ocs.sessions.events import CallEvent, CallFound
 from ocs.sessions.session import Session, State
+from ocs.sessions.steps import Reaction
 
 Key = tuple[str, str]
 """(switch name, channel)."""
@@ -25,6 +26,7 @@ class ActiveCall:
 
     __slots__ = (
         "credit_ticks",
+        "foreseen",
         "heard_ms",
         "mailbox",
         "price_pinned",
@@ -47,6 +49,8 @@ class ActiveCall:
         """Events, and who waits for those before."""
         self.running = False
         self.credit_ticks: int | None = None
+        self.foreseen: tuple[Session, CallEvent, Reaction] | None = None
+        """The reaction to the ledger's last outcome, as it was worked out for the row stored with it."""
         self.unsaved = False
         """True while what the last report proved is not durable."""
         self.timers: dict[type, tuple[int, Timer]] = {}

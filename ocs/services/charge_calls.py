@@ -261,7 +261,11 @@ class ChargeCalls:
         self._arm(call)
 
     def _moved_on(self, call: ActiveCall, event: CallEvent) -> Reaction:
-        reaction = react(call.session, event, self._now())
+        foreseen, call.foreseen = call.foreseen, None
+        if foreseen is not None and foreseen[0] is call.session and foreseen[1] is event:
+            reaction = foreseen[2]
+        else:
+            reaction = react(call.session, event, self._now())
         call.session = reaction.session
         return reaction
 
@@ -370,7 +374,9 @@ class ChargeCalls:
         def rows(outcome: Granted | Refused) -> Writes:
             if isinstance(outcome, Refused):
                 return Writes()
-            return Writes(call=call_row(react(session, outcome, now).session, now.at_ms))
+            reaction = react(session, outcome, now)
+            call.foreseen = (session, outcome, reaction)
+            return Writes(call=call_row(reaction.session, now.at_ms))
 
         legs = tuple(
             PayingLeg(leg.leg_no, leg.account_id, price)
@@ -405,7 +411,9 @@ class ChargeCalls:
         session, now = call.session, self._now()
 
         def rows(outcome: Settled) -> Writes:
-            closed = react(session, outcome, now).session
+            reaction = react(session, outcome, now)
+            call.foreseen = (session, outcome, reaction)
+            closed = reaction.session
             return Writes(call=call_row(closed, now.at_ms), records=call_records(closed, outcome))
 
         outcome = self._submit(
