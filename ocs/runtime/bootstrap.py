@@ -89,7 +89,7 @@ class System:
 
     def __post_init__(self) -> None:
         self.news = News(
-            self.signals, self.charging, self.directory, self.refresh_tariffs, self._taken_elsewhere
+            self.signals, self.charging, self.read_anew, self.refresh_tariffs, self._taken_elsewhere
         )
         for wanted in self.settings.freeswitch:
             self._place_door(wanted.name)
@@ -183,6 +183,11 @@ class System:
         loaded = apart(partial(refresh_book, self.tariffs, self.book, self.clock.now_ms(), keep))
         for info in loaded:
             log.info("tariff_loaded", tariff=info.tariff, version=info.version, rates=info.rate_count)
+
+    def read_anew(self) -> None:
+        """Accounts or users changed: know it now, or when the database is back."""
+        self.directory.forget()
+        self.users.forget()
 
     def catch_up(self) -> None:
         """Take over what other processes changed of accounts and users. Raises OutsideError."""

@@ -93,6 +93,7 @@ class Daemon:
             app = control_app(inside, wanted.token.get_secret_value())
             listeners.append((tcp_listener(*parse_address(wanted.http_listen)), app))
         self._system.start()
+        gc.freeze()  # accounts and users stay
         self._servers = [serve(listener, app) for listener, app in listeners]
         self._beats = [
             gevent.spawn(self._refresh_tariffs),
@@ -126,7 +127,7 @@ class Daemon:
         else:
             _configure_logs(fresh)
             self._system.apply(fresh)
-            self._system.directory.forget()
+            self._system.read_anew()
             gevent.spawn(self._system.refresh_tariffs)
             log.info("reloaded")
         notify(READY=1)

@@ -13,7 +13,6 @@ import structlog
 
 from ocs.ports import RESUMED, Lease, Signals
 from ocs.services.charge_calls import ChargeCalls
-from ocs.services.directory import Directory
 
 log = structlog.get_logger("ocs.news")
 
@@ -26,24 +25,24 @@ CALL_TAKEN: Final = "call_taken"
 
 
 class News:
-    """Tells and hears. `refresh_tariffs` brings the book up to date; `switch_taken(name, owner, fence)` hears
-    that another daemon took a switch."""
+    """Tells and hears. `read_anew` takes over what changed of accounts and users, `refresh_tariffs` tariffs;
+    `switch_taken(name, owner, fence)` hears that another daemon took a switch."""
 
     def __init__(
         self,
         signals: Signals,
         charging: ChargeCalls,
-        directory: Directory,
+        read_anew: Callable[[], object],
         refresh_tariffs: Callable[[], None],
         switch_taken: Callable[[str, str, int], None] = lambda name, owner, fence: None,
     ) -> None:
         self._signals = signals
         self._charging = charging
-        self._directory = directory
+        self._read_anew = read_anew
         self._refresh_tariffs = refresh_tariffs
         self._acts: dict[str, Callable[[Mapping[str, Any]], object]] = {
             FUNDS_ARRIVED: lambda told: charging.topped_up(int(told["account_id"])),
-            TERMS_CHANGED: lambda told: directory.forget(),
+            TERMS_CHANGED: lambda told: read_anew(),
             TARIFFS_CHANGED: lambda told: refresh_tariffs(),
             KILL_CALL: lambda told: charging.kill(str(told["call_id"]), str(told["by"])),
             SWITCH_TAKEN: lambda told: switch_taken(
@@ -60,7 +59,7 @@ class News:
 
     def terms_changed(self) -> None:
         """Something about accounts changed: read them anew."""
-        self._directory.forget()
+        self._read_anew()
         self._signals.publish(TERMS_CHANGED, {})
 
     def tariffs_changed(self) -> None:
@@ -92,6 +91,6 @@ class News:
             log.error("news_failed", topic=topic, error=repr(fault))
 
     def _catch_up(self, _: Mapping[str, Any]) -> None:
-        self._directory.forget()
+        self._read_anew()
         self._charging.funds_may_have_arrived()
         self._refresh_tariffs()
