@@ -485,7 +485,7 @@ class ChargeCalls:
                 call.session = but(session, told_ms=until_ms - (session.answered_at_ms or until_ms))
                 if session.state is State.IN_DOUBT:
                     self._post(call, CallFound(now_ms, session.answered_at_ms))
-            case Limit():
+            case Limit() if session.state is not State.IN_DOUBT:  # again would forget that listings lack it
                 self._post(call, SwitchLost(self.desk.clock.now_ms()))
         if not took:
             self._log.warning("order_not_taken", call=session.call_id, order=type(command).__name__)

@@ -410,8 +410,10 @@ def ended(s: Session, event: Ended, now: Now) -> Reaction:
 
 def _settle(s: Session, event: Ended, now: Now) -> Reaction:
     answered_at, duration = _talk_time(s, event)
-    our_answered = s.our_answered_at_ms if s.our_answered_at_ms is not None else answered_at
-    ours = 0 if our_answered is None or duration == 0 else max(0, now.at_ms - our_answered)
+    began, over_at = s.our_answered_at_ms if s.our_answered_at_ms is not None else answered_at, now.at_ms
+    if s.reach.grace_ms is not None:  # a NAS's times are by our clock, and its reports may be late
+        began, over_at = answered_at, event.at_ms
+    ours = 0 if began is None or duration == 0 else max(0, over_at - began)
     marks = s.marks
     if event.source in ("resync", "cut"):
         marks = _marked(s, "estimated")

@@ -9,6 +9,7 @@ from ocs.errors import Unavailable
 from ocs.ports import Ending
 from ocs.services.recover_calls import recover_calls
 from ocs.sessions.session import State
+from tests.services.desk import TestDesk
 from tests.services.nas_twins import NasLab, ScriptedControl, cents
 
 CENT = 10_000
@@ -271,3 +272,18 @@ def test_a_listing_that_lacks_most_calls_once_changes_nothing(lab: NasLab) -> No
         lab.nas.take_listing(listing)
         lab.desk.settle()
     assert not [channel for channel in alive if lab.session(channel).misses]
+
+
+def test_a_limit_that_is_not_taken_does_not_hide_that_the_call_is_gone(desk: TestDesk) -> None:
+    """The daemon was away when the Stop came: it was lost, the limit is refused, and listings lack the call."""
+    control = ScriptedControl(extends=True, takes=False)
+    lab = NasLab(desk, control=control)
+    ann = desk.customer("ann", "10")
+    lab.access()
+    lab.start()
+    for second in range(2, 82, 2):
+        lab.wait(2)
+        lab.nas.take_listing({"a"} if second <= 40 else set())
+    (record,) = lab.records()
+    assert record["duration_ms"] == 40_000
+    assert cents(desk, ann) == (960, 0)
