@@ -435,7 +435,7 @@ class ChargeCalls:
             self._summarise(session, outcome)
         if outcome == Refused(Refusal.CALL_CLOSED) and self._catch_up(call):
             # Settled elsewhere: if that was an estimate and this is the NAS's word, it corrects it.
-            return None if session.estimated else last_word(session)
+            return last_word(session)
         return outcome
 
     def _submit(self, call: ActiveCall, command: Hold | Settle) -> CallEvent:

@@ -463,13 +463,16 @@ def settled(s: Session, event: Settled, now: Now) -> Reaction:
     closed = but(s, state=CLOSED, retry_at_ms=None)
     if s.cdr is not None and _knows_better(closed, s.cdr):
         return _correct(closed, s.cdr, now)
-    if event.legs and event.legs[0].charge.duration_ms != s.duration_ms and not s.estimated:
-        return _correct(closed, last_word(s), now)  # another daemon had asked the same, by estimate
+    word = last_word(s)
+    if word is not None and event.legs and event.legs[0].charge.duration_ms != s.duration_ms:
+        return _correct(closed, word, now)  # another daemon had asked the same, by estimate
     return Reaction(closed)
 
 
-def last_word(s: Session) -> Ended:
-    """The end that a session was settled by, told once more."""
+def last_word(s: Session) -> Ended | None:
+    """The end that a session is settled by, told once more; None: no switch told one (a guess, or our no)."""
+    if s.estimated or (s.refusal is not None and not s.duration_ms):
+        return None
     assert s.ended_at_ms is not None
     return Ended(s.ended_at_ms, s.duration_ms, s.cause, s.ended_by, s.answered_at_ms)
 

@@ -404,3 +404,24 @@ def test_who_waits_behind_an_asker_that_gave_up_is_answered(lab: NasLab, ann: in
     assert second.get(timeout=5).refusal is Refusal.UNAVAILABLE
     lab.wait(31)
     assert cents(lab.desk, ann) == (1000, 0)
+
+
+@pytest.mark.parametrize("start_there", [False, True])
+def test_a_daemon_that_refused_for_want_of_the_ledger_does_not_take_back_what_another_charged(
+    pair: tuple[NasLab, NasLab], ann: int, start_there: bool
+) -> None:
+    """Seed 2525: its question to let go had the key of the other's settlement, or another."""
+    here, there = pair
+    find = here.nas._charging.desk.find_call
+    here.nas._charging.move_to(replace(here.nas._charging.desk, find_call=lambda nas, channel: None))
+    here.desk.ledger.away = AWAY
+    assert here.access().refusal is Refusal.UNAVAILABLE
+    here.desk.ledger.away = None
+    here.nas._charging.move_to(replace(here.nas._charging.desk, find_call=find))
+    there.access()
+    if start_there:
+        there.start()
+    here.wait(10)
+    assert there.stop(10)
+    here.wait(60)
+    assert cents(here.desk, ann) == (990, 0)
