@@ -79,9 +79,10 @@ def read_calls(phone: Sequence[Message], carrier: Sequence[Message]) -> list[Cal
             call = replace(call, ended_s=m.at_s, ended_by="caller" if m.sent else "proxy")
         calls[m.call_id] = call
     for m in carrier:
-        if m.what.startswith("BYE ") and (call := calls.get(m.call_id)) and call.carrier_ended_s is None:
-            by = "callee" if m.sent else call.ended_by
-            calls[m.call_id] = replace(call, carrier_ended_s=m.at_s, ended_by=by)
+        there = calls.get(m.call_id) if m.what.startswith("BYE ") else None
+        if there is not None and there.carrier_ended_s is None:
+            by = "callee" if m.sent else there.ended_by
+            calls[m.call_id] = replace(there, carrier_ended_s=m.at_s, ended_by=by)
     return list(calls.values())
 
 
@@ -134,7 +135,7 @@ class KamailioRig:
         require()
         self.path = path
         self.nas = nas
-        self.sip_port = _free_udp_port()
+        self.sip_port = free_udp_port()
         self.rpc_port = free_port()
         self.evapi_port = free_port()
         self.rpc_url = f"http://127.0.0.1:{self.rpc_port}"
@@ -246,10 +247,11 @@ class KamailioRig:
 
     def answered(self, phones: Phones, calls: int = 1) -> list[CallResult]:
         """Wait until so many of its calls are answered."""
-        return until(
-            lambda: found if len(found := [c for c in self.results(phones) if c.answered_s]) >= calls else [],
+        found: list[CallResult] = until(
+            lambda: up if len(up := [c for c in self.results(phones) if c.answered_s]) >= calls else [],
             f"{calls} calls answered",
         )
+        return found
 
     def ringing(self, phones: Phones) -> CallResult:
         """Wait until its first call rings."""
@@ -258,30 +260,32 @@ class KamailioRig:
 
 
 def _started(make: Callable[[Path], AnySipp], folder: Path) -> AnySipp:
-    """A SIPp that has its ports: they were free a moment ago, but others start, too."""
+    """A SIPp that has its port: it was free a moment ago, but others start, too."""
     for attempt in range(10):
         made = make(folder.with_name(f"{folder.name}.{attempt}"))
         deadline = time.monotonic() + START_TIMEOUT_S
-        while made.process.poll() is None and not _is_taken(made.port):
+        while not (ours := _has_port(made.process.pid, made.port)) and made.process.poll() is None:
             assert time.monotonic() < deadline, f"SIPp does not start: {made.path}"
             time.sleep(0.01)
         errors = made.path / "errors"
-        if not (errors.exists() and "Unable to bind" in errors.read_text(errors="replace")):
+        if ours or not (errors.exists() and "Unable to bind" in errors.read_text(errors="replace")):
             return made
         made.close()
     raise AssertionError(f"SIPp finds no free ports: {folder}")
 
 
-def _is_taken(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-        return False
+def _has_port(pid: int, port: int) -> bool:
+    """Has this process bound the UDP port?"""
+    rows = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{port:04X}")}
+    try:
+        return any(os.readlink(link) in sockets for link in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False  # it is over, or a file was closed meanwhile
 
 
-def _free_udp_port() -> int:
+def free_udp_port() -> int:
+    """A UDP port of the loopback that nobody has."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -18,6 +18,7 @@ from typing import Any
 
 from db.engine import make_engine, reading
 from db.tables import metadata
+from ocs.api.services import Services
 from ocs.ledger.model import Posted
 from ocs.money import parse_amount
 from ocs.runtime import bootstrap
@@ -33,44 +34,28 @@ PATIENCE_S = 30.0
 """Longest wait for a process to do what it is started for."""
 
 
-class Rig:
-    """One installation under `path`, on the database at `url` (migrated)."""
+class Installation:
+    """One installation under `path`, on the database at `url` (migrated). `settings` may be changed until a
+    daemon starts.
+    """
 
-    def __init__(self, path: Path, url: str, resync_s: int = 30, **charging: Any) -> None:
+    def __init__(self, path: Path, url: str, **settings: Any) -> None:
         self.path = path
         self.url = url
-        self.switch_port = free_port()
-        self.cdrs = path / "cdrs"
-        self.cdrs.mkdir()
-        self.truth_file = path / "truth.json"
         self.socket = path / "ocs.sock"
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "database": {"url": url},
             "daemon": {"control_socket": str(self.socket), "metrics_listen": ""},
-            "charging": charging,
-            "payer": [{"match": "variable:ocs_account"}],
             "logging": {"format": "json"},
-            "freeswitch": [
-                {
-                    "name": "fs1",
-                    "port": self.switch_port,
-                    "password": "ClueCon",
-                    "cdr_directory": str(self.cdrs),
-                    "resync_period_s": resync_s,
-                    "reconnect_max_s": 1,
-                }
-            ],
+            **settings,
         }
         self._processes: list[subprocess.Popen[bytes]] = []
         self.daemon: subprocess.Popen[bytes] | None = None
-        self.switch: subprocess.Popen[bytes] | None = None
 
     def open_accounts(self, codes: Sequence[str], balance: str) -> None:
         """Bring in the tariff and open accounts with that balance each, in US dollars."""
         with bootstrap.offline(Settings.model_validate(self.settings)) as inside:
-            if not inside.tariffs.versions("retail"):
-                terms = {"currency": "USD"}
-                import_tariff(inside.tariffs, inside.book, "retail", SHEET, terms, 0, inside.now_ms())
+            self.bring_in_tariff(inside)
             for code in codes:
                 inside.accounts.create(NewAccount(code=code, currency="USD", tariff="retail"))
                 ticks = parse_amount(balance, "USD")
@@ -79,13 +64,16 @@ class Rig:
                 )
                 assert isinstance(outcome, Posted)
 
-    def start_switch(self, *arguments: str) -> None:
-        """The scripted switch; it begins when the daemon has subscribed, and keeps the truth on disk."""
-        listen = f"127.0.0.1:{self.switch_port}"
-        self.switch = self._spawn(
-            "switch", "-m", "switch_adapters.scripted", "--listen", listen, "--quiet", "--exit-when-done",
-            "--truth", str(self.truth_file), *arguments,
-        )  # fmt: skip
+    @staticmethod
+    def bring_in_tariff(inside: Services) -> None:
+        """A cent a second to Germany, nowhere else; once."""
+        if not inside.tariffs.versions("retail"):
+            terms = {"currency": "USD"}
+            import_tariff(inside.tariffs, inside.book, "retail", SHEET, terms, 0, inside.now_ms())
+
+    def environment(self) -> dict[str, str]:
+        """The settings as a process of ours reads them."""
+        return {f"OCS__{section.upper()}": json.dumps(value) for section, value in self.settings.items()}
 
     def start_daemon(self) -> None:
         """`ocs serve`; returns when its control socket answers."""
@@ -99,16 +87,6 @@ class Rig:
         self.daemon.wait(PATIENCE_S)
         if how is signal.SIGKILL:
             self.socket.unlink(missing_ok=True)
-
-    def truth(self) -> dict[str, Any]:
-        """What really happened, as the switch last wrote it."""
-        found: dict[str, Any] = json.loads(self.truth_file.read_bytes())
-        return found
-
-    def billed_ms(self) -> dict[str, int]:
-        """What the switch itself wrote down: billmsec of every channel."""
-        records = [json.loads(path.read_bytes()) for path in self.cdrs.rglob("*.json")]
-        return {r["variables"]["uuid"]: int(r["variables"].get("billmsec", 0)) for r in records}
 
     def rows(self, table: str) -> list[Any]:
         """A table as it is now."""
@@ -143,13 +121,52 @@ class Rig:
             process.wait(PATIENCE_S)
 
     def _spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        settings = {f"OCS__{section.upper()}": json.dumps(value) for section, value in self.settings.items()}
         with (self.path / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *arguments], stdout=log, stderr=log, env={**os.environ, **settings}
+                [sys.executable, *arguments], stdout=log, stderr=log, env={**os.environ, **self.environment()}
             )
         self._processes.append(process)
         return process
+
+
+class Rig(Installation):
+    """With a scripted FreeSWITCH."""
+
+    def __init__(self, path: Path, url: str, resync_s: int = 30, **charging: Any) -> None:
+        self.switch_port = free_port()
+        self.cdrs = path / "cdrs"
+        self.cdrs.mkdir()
+        self.truth_file = path / "truth.json"
+        self.switch: subprocess.Popen[bytes] | None = None
+        link = {
+            "name": "fs1",
+            "port": self.switch_port,
+            "password": "ClueCon",
+            "cdr_directory": str(self.cdrs),
+            "resync_period_s": resync_s,
+            "reconnect_max_s": 1,
+        }
+        super().__init__(
+            path, url, charging=charging, payer=[{"match": "variable:ocs_account"}], freeswitch=[link]
+        )
+
+    def start_switch(self, *arguments: str) -> None:
+        """The scripted switch; it begins when the daemon has subscribed, and keeps the truth on disk."""
+        listen = f"127.0.0.1:{self.switch_port}"
+        self.switch = self._spawn(
+            "switch", "-m", "switch_adapters.scripted", "--listen", listen, "--quiet", "--exit-when-done",
+            "--truth", str(self.truth_file), *arguments,
+        )  # fmt: skip
+
+    def truth(self) -> dict[str, Any]:
+        """What really happened, as the switch last wrote it."""
+        found: dict[str, Any] = json.loads(self.truth_file.read_bytes())
+        return found
+
+    def billed_ms(self) -> dict[str, int]:
+        """What the switch itself wrote down: billmsec of every channel."""
+        records = [json.loads(path.read_bytes()) for path in self.cdrs.rglob("*.json")]
+        return {r["variables"]["uuid"]: int(r["variables"].get("billmsec", 0)) for r in records}
 
 
 @contextmanager

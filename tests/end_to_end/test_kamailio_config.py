@@ -22,7 +22,7 @@ from switch_adapters.kamailio.config import KamailioConfig
 from switch_adapters.kamailio.control import KamailioControl
 from switch_adapters.kamailio.evapi import EvapiConfig, EvapiDoor
 from tests.end_to_end.kamailio_rig import CallResult, KamailioRig
-from tests.end_to_end.radius_lab import Radius, Web, allow, refuse
+from tests.end_to_end.radius_lab import Heard, Radius, Web, allow, refuse
 from tests.live.sipp import until
 from tests.servers import Missing, give_up
 
@@ -296,7 +296,10 @@ def test_unanswered_accounting_delays_no_call_and_is_lost(site: Site) -> None:
     assert call.carrier_ended_s is not None
     assert call.ended_s is not None
     assert call.carrier_ended_s - call.ended_s < 0.5
-    stops = lambda: [h for h in site.radius.heard if h.status == STOP]  # noqa: E731
+
+    def stops() -> list[Heard]:
+        return [heard for heard in site.radius.heard if heard.status == STOP]
+
     until(lambda: len(stops()) == 3, "it was tried three times", 10)
     assert len({h.request.identifier for h in stops()}) == 1
     assert [e["event"] for e in site.events(call, 2)] == ["started", "ended"]
@@ -492,7 +495,10 @@ def test_authorisation_and_events_over_evapi(tmp_path: Path) -> None:
             call = kam.call(*ALICE, "+4930123", talk_s=0.2, reinvite_after_s=0.2)
             assert (call.code, call.ended_by, call.carrier_ended_s is not None) == (200, "caller", True)
             until(lambda: len(radius.accounting(call.call_id)) == 3, "Start, Interim, Stop", 5)
-            told = lambda: [m["event"] for m in heard if m["call_id"] == call.call_id]  # noqa: E731
+
+            def told() -> list[str]:
+                return [m["event"] for m in heard if m["call_id"] == call.call_id]
+
             until(lambda: told().count("ended") >= 2, "not taken, told again", 10)
             taken = True
             until(lambda: told().count("ended") >= 3, "and again", 10)

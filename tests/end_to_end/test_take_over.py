@@ -23,12 +23,12 @@ def test_another_daemon_takes_over_the_calls_of_one_that_is_killed(
             "--calls", "120", "--per-s", "10", "--accounts", ",".join(ACCOUNTS),
             "--talk-ms", "500-9000", "--cdr-dir", str(made.cdrs), "--seed", str(SEED),
         )  # fmt: skip
-        made.settings["daemon"].update(name="a", lease_s=3)  # type: ignore[attr-defined]
+        made.settings["daemon"].update(name="a", lease_s=3)
         made.start_daemon()
         first = made.daemon
         made.until(lambda: made.truth_file.exists(), "the switch writes the truth")
         made.socket = tmp_path / "b.sock"
-        made.settings["daemon"].update(name="b", control_socket=str(made.socket))  # type: ignore[attr-defined]
+        made.settings["daemon"].update(name="b", control_socket=str(made.socket))
         made.start_daemon()
         made.until(lambda: made.truth()["placed"] >= 60, "calls")
         assert {lease.owner for lease in made.rows("leases")} == {"a"}
