@@ -275,7 +275,7 @@ def test_a_listing_that_lacks_most_calls_once_changes_nothing(lab: NasLab) -> No
 
 
 def test_a_limit_that_is_not_taken_does_not_hide_that_the_call_is_gone(desk: TestDesk) -> None:
-    """The daemon was away when the Stop came: it was lost, the limit is refused, and listings lack the call."""
+    """The daemon was away when the Stop came: it is lost, the limit is refused, listings lack the call."""
     control = ScriptedControl(extends=True, takes=False)
     lab = NasLab(desk, control=control)
     ann = desk.customer("ann", "10")
