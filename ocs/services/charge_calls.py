@@ -31,7 +31,7 @@ from ocs.ports import Switch
 from ocs.refusals import Refusal
 from ocs.services.calls import ActiveCall, CallRegistry
 from ocs.services.desk import Desk
-from ocs.services.price_legs import LegPricing
+from ocs.services.price_legs import LegPricing, NoPrice
 from ocs.services.records import call_records, call_row
 from ocs.sessions.events import (
     Allow,
@@ -407,7 +407,12 @@ class ChargeCalls:
 
     def _ask_settle(self, call: ActiveCall, step: AskSettle) -> CallEvent | None:
         answered = call.session.answered_at_ms
-        prices = self._pricing.prices(call, call.session.offered_at_ms if answered is None else answered)
+        try:
+            prices = self._pricing.prices(call, call.session.offered_at_ms if answered is None else answered)
+        except NoPrice as fault:
+            if call.session.refusal is None:
+                raise  # it may hold money
+            return self._give_away(call, fault)
         session, now = call.session, self._now()
 
         def rows(outcome: Settled) -> Writes:
@@ -437,6 +442,16 @@ class ChargeCalls:
             # Settled elsewhere: if that was an estimate and this is the NAS's word, it corrects it.
             return last_word(session)
         return outcome
+
+    def _give_away(self, call: ActiveCall, fault: NoPrice) -> CallEvent:
+        """A call talked that we had refused for want of a price: that goes on record, nothing else can."""
+        outcome = Refused(Refusal.NO_RATE)
+        session, now = call.session, self._now()
+        self._log.error("call_unpriced", call=session.call_id, talk_ms=session.duration_ms, why=fault.message)
+        closed = react(session, outcome, now).session
+        rows = Writes(call=call_row(closed, now.at_ms), records=call_records(closed, None))
+        saved = self._save(f"{session.call_id}:unpriced:{session.asks}", session.call_id, rows)
+        return outcome if saved else LedgerUnavailable()
 
     def _submit(self, call: ActiveCall, command: Hold | Settle) -> CallEvent:
         try:

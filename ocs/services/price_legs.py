@@ -21,6 +21,10 @@ from ocs.sessions.session import Leg, Role, but
 log = structlog.get_logger("ocs.calls")
 
 
+class NoPrice(OcsError):
+    """A leg never had a price: its number is none, or nobody sells it."""
+
+
 class LegPricing:
     """Finds payers and binds prices to the legs of calls; knows no amounts."""
 
@@ -63,7 +67,10 @@ class LegPricing:
         return event
 
     def prices(self, call: ActiveCall, at_ms: int) -> tuple[Pricer, ...]:
-        """The legs' prices as of `at_ms`: the offer's until the answer, then the answer's, pinned."""
+        """The legs' prices as of `at_ms`: the offer's until the answer, then the answer's, pinned.
+
+        Raises NoPrice.
+        """
         if call.priced_at_ms == at_ms:
             return call.pricers
         legs: list[Leg] = []
@@ -76,7 +83,7 @@ class LegPricing:
             if isinstance(price, Refusal):
                 # The rate was withdrawn between offer and answer: what was promised stands.
                 if number >= len(call.pricers):
-                    raise OcsError(f"call {call.session.call_id} has no price for leg {leg.leg_no}: {price}")
+                    raise NoPrice(f"call {call.session.call_id} has no price for leg {leg.leg_no}: {price}")
                 pricers.append(call.pricers[number])
                 legs.append(leg)
                 continue

@@ -479,8 +479,9 @@ def last_word(s: Session) -> Ended | None:
 
 @row(SETTLING, Refused, "closed")
 def settled_before(s: Session, event: Refused, now: Now) -> Reaction:
-    """Someone settled it already (another daemon): the first settlement stands."""
-    return Reaction(but(s, state=CLOSED, retry_at_ms=None))
+    """Someone settled it already (another daemon): the first settlement stands. Or nothing can be charged."""
+    marks = _marked(s, "unpriced") if event.reason is Refusal.NO_RATE else s.marks
+    return Reaction(but(s, state=CLOSED, retry_at_ms=None, marks=marks))
 
 
 @row(SETTLING, LedgerUnavailable)

@@ -524,3 +524,40 @@ def test_questions_of_one_call_from_many_workers_hold_once(lab: RadiusLab) -> No
     lab.settle()
     assert len(wire.sent) == 20
     assert lab.cents("alice") == (1000, 60)
+
+
+# --- talk without a price -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("called", ["99123", "nonsense", ""])
+@pytest.mark.parametrize(
+    "words", [("Start", "Stop"), ("Stop",), ("Interim-Update", "Stop"), ("Access", "Stop")]
+)
+def test_talk_that_has_no_price_is_acknowledged_and_stands_on_record(
+    desk: TestDesk, called: str, words: tuple[str, ...]
+) -> None:
+    lab = RadiusLab(desk, credentials=["number"])
+    told: list[Any] = [("User-Name", "alice"), CALL, ("Acct-Session-Time", 20)]
+    told += [("Called-Station-Id", called)] if called else []
+    for word in words:
+        answer = lab.access(*told) if word == "Access" else lab.account(word, *told)
+        assert answer is not None
+    lab.wait(600)
+    (record,) = lab.records()
+    assert (record["duration_ms"], record["billed_s"]) == (20_000, 0)
+    assert {"talked_though_refused", "unpriced"} <= set(record["marks"])
+    assert (lab.cents("alice"), lab.broken(), list(lab.charging.calls)) == ((1000, 0), [], [])
+    assert "bad_input:calls" not in desk.seen.counts, "nothing was tried in vain"
+
+
+def test_talk_without_a_price_is_not_acknowledged_before_it_is_written_down(lab: RadiusLab) -> None:
+    told = (("User-Name", "alice"), CALL, ("Acct-Session-Time", 20), ("Called-Station-Id", "99123"))
+    assert lab.account("Start", *told)
+    lab.desk.ledger.away = AWAY
+    assert lab.account("Stop", *told) is None
+    lab.wait(5)
+    lab.desk.ledger.away = None
+    lab.wait(60)
+    assert lab.account("Stop", *told)
+    (record,) = lab.records()
+    assert "unpriced" in record["marks"]
