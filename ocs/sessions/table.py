@@ -220,6 +220,8 @@ def topped_up(s: Session, event: ToppedUp, now: Now) -> Reaction:
 
 def _extend(s: Session, now: Now) -> Reaction:
     assert s.answered_at_ms is not None
+    if s.cut_why == "operator":
+        return Reaction(s)  # money calls off a cut for want of money, not an order
     # A call found alive past its paid end (link lost, switch timer failed) must be covered up to now first.
     elapsed_ms = max(s.granted_ms, now.at_ms - s.answered_at_ms)
     total = min(elapsed_ms + now.policy.slice_ms, s.longest_ms)
