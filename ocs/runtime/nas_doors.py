@@ -263,7 +263,7 @@ def _client(wanted: NasSettings, radius: NasRadius, nas: Nas) -> Client:
             interim_s=wanted.interim_s,
             h323=wanted.h323(),
             accept_attributes=radius.templates(radius.accept_attributes),
-            reject_attributes=radius.templates(radius.reject_attributes),
+            reject_attributes=radius.templates(wanted.reject_attributes()),
             silent_when_unavailable=radius.when_unavailable == "silence",
         ),
     )

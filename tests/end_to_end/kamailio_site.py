@@ -187,7 +187,6 @@ def _nas(kam: KamailioRig, way: Way, source: str) -> dict[str, Any]:
             "secret": SECRET,
             "legacy": True,
             "realm": REALM,
-            "reject_attributes": ["SIP-AVP=sip_code:{sip_code}"],
         },
         "kamailio": own,
         **(way.nas or {}),

@@ -117,8 +117,8 @@ class NasRadius(Section):
     """Answer with h323-credit-time and its like; unset: to cisco and freeswitch."""
     accept_attributes: tuple[str, ...] = ()
     """More attributes of a yes, as templates: "SIP-AVP=rate_group:{tariff}"."""
-    reject_attributes: tuple[str, ...] = ()
-    """More attributes of a no: "SIP-AVP=sip_code:{sip_code}"."""
+    reject_attributes: tuple[str, ...] | None = None
+    """More attributes of a no. Unset: to kamailio "SIP-AVP=sip_code:{sip_code}", as docker/kamailio reads."""
     when_unavailable: Literal["reject", "silence"] = "reject"
     """A new call while the database is away: refused at once, or left to the NAS's next server."""
     attributes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -129,8 +129,8 @@ class NasRadius(Section):
 
     @field_validator("accept_attributes", "reject_attributes")
     @classmethod
-    def _are_templates(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
+    def _are_templates(cls, texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for text in texts or ():
             name, equals, template = text.partition("=")
             if not equals or not Names.load().knows(name):
                 raise ValueError(f'{text!r} is not ATTRIBUTE=TEMPLATE, as in "SIP-AVP=seconds:{{seconds}}"')
@@ -238,6 +238,13 @@ class NasSettings(Section):
         """What its Access-Requests may prove themselves by."""
         assert self.radius is not None
         return frozenset(self.radius.credentials or _CREDENTIALS[self.kind])
+
+    def reject_attributes(self) -> tuple[str, ...]:
+        """More attributes of its noes, as ATTRIBUTE=TEMPLATE."""
+        assert self.radius is not None
+        if self.radius.reject_attributes is not None:
+            return self.radius.reject_attributes
+        return ("SIP-AVP=sip_code:{sip_code}",) if self.kind == "kamailio" else ()
 
     def h323(self) -> bool:
         """Are its answers to carry h323 attributes?"""
