@@ -78,8 +78,9 @@ class Facts:
         not taken off, the stamp has none in it (RFC 2869 5.3; in kam_23 stamp plus delay is the arrival).
     at_ms: the same by our clock: arrival less Acct-Delay-Time (RFC 2866 5.2).
     cause: Acct-Terminate-Cause, SIP code or method, or Q.850 cause in decimal; "" if none.
-    answered: does this packet say that the call was answered? No in a Failed or in a CANCEL's Stop speaks of
-        that request only: a call that another packet has shown to talk goes on.
+    answered: does this packet speak of a call that was answered, or that may have been? No in a Failed or in
+        a CANCEL's Stop speaks of that request only: a call that another packet has shown to talk goes on.
+        Any other Stop is the call's own, also one that says 0.
     bogus: to be acknowledged and not acted on: Kamailio's `123` record, or a leg that does not count.
     leg: which one of the call's legs, if the NAS says.
     route_call_id: our call id out of the Class that we gave, or "".
@@ -241,14 +242,9 @@ def _talk_ms(
 
 
 def _answered(at: AttributeMap, status: Status, answered_at: Moment | None, talk_ms: int | None) -> bool:
-    match status:
-        case Status.START | Status.INTERIM:
-            return at.start_is_answer or answered_at is not None or bool(talk_ms)
-        case Status.STOP:
-            # One that says nothing of the duration is no proof that nobody talked.
-            return at.start_is_answer or talk_ms != 0
-        case _:
-            return False
+    if status in (Status.START, Status.INTERIM):
+        return at.start_is_answer or answered_at is not None or bool(talk_ms)
+    return status is Status.STOP
 
 
 def _counts(request: Request, at: AttributeMap, leg: str) -> bool:

@@ -140,7 +140,7 @@ EVERY_RECORDING: dict[str, list[Row]] = {
     "kam_31": [ASK, START],
     "kam_32": [ASK, START, stop(1_000)],
     "rc_01": [freeswitch("start"), freeswitch("stop", 65_300, "16", True)],
-    "rc_02": [freeswitch("start"), freeswitch("stop", 0, "17")],
+    "rc_02": [freeswitch("start"), freeswitch("stop", 0, "17", answered=True)],
     "rc_03": [XML_RADIUS],
     "rc_04": [XML_RADIUS],
     "rc_05": [cisco("A")],
@@ -276,7 +276,7 @@ CONNECT, GONE = "*20:30:04.500 UTC Sat Nov 21 2026", "*20:30:05.300 UTC Sat Nov 
         ),
         ("-1 in an unsigned field", "generic", [("Acct-Session-Time", 0xFFFFFFFF)], None, True),
         ("nobody talked", "generic", [("Acct-Session-Time", 0)], 0, True),
-        ("nobody talked", "cisco", [("Acct-Session-Time", 0)], 0, False),
+        ("nobody talked", "cisco", [("Acct-Session-Time", 0)], 0, True),
         (
             "seconds before times",
             "cisco",
@@ -297,7 +297,7 @@ CONNECT, GONE = "*20:30:04.500 UTC Sat Nov 21 2026", "*20:30:05.300 UTC Sat Nov 
             "cisco",
             [("Acct-Session-Time", 0), ("h323-connect-time", CONNECT), ("h323-disconnect-time", CONNECT)],
             0,
-            False,
+            True,
         ),
         ("microseconds alone", "freeswitch", [("Freeswitch-Billusec", 1_999_999)], 1_999, True),
         (

@@ -13,6 +13,7 @@ import pytest
 
 from db import tables
 from ocs.errors import Unavailable
+from ocs.services.nas import Report
 from radius.packets import Code, Request
 from tests.radius.lab import RadiusLab, new_desk, user
 from tests.radius.test_authenticate import as_draft, digest
@@ -524,6 +525,20 @@ def test_questions_of_one_call_from_many_workers_hold_once(lab: RadiusLab) -> No
     lab.settle()
     assert len(wire.sent) == 20
     assert lab.cents("alice") == (1000, 60)
+
+
+@pytest.mark.parametrize("kind", ["cisco", "freeswitch", "generic", "kamailio"])
+def test_a_stop_that_says_nought_ends_a_call_that_talked_for_less_than_a_second(
+    desk: TestDesk, kind: str
+) -> None:
+    lab = RadiusLab(desk, kind)
+    lab.nas.started(Report("c1", desk.clock.now_ms(), "alice", NUMBER, {"from_user": "alice"}))
+    lab.wait(0.4)
+    assert lab.account("Stop", CALL, ("Acct-Session-Time", 0))
+    lab.wait(600)
+    assert lab.cents("alice") == (1000, 0)
+    (record,) = lab.records()
+    assert record["marks"] == []
 
 
 # --- talk without a price -------------------------------------------------------------------------
