@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,15 +74,9 @@ def judge(site: Site, calls: list[CallResult]) -> None:
     assert set(codes) == {200, 402, 486}
     assert len(calls) > 0.98 * PER_S * SECONDS
     assert [call for call in answered if call.ended_s is None or call.carrier_ended_s is None] == []
-    off = [
-        (call, record.duration_ms, record.billed_s, record.marks)
-        for call in answered
-        if not (
-            -0.25 < (record := records[call.call_id]).billed_s - call.talk_s < 1.1
-        )  # a cut takes a moment
-    ]
+    off = [(call, records[call.call_id]) for call in answered if not fits(call, records[call.call_id])]
     assert off == []
-    assert abs(sum(row.billed_s for row in records.values()) - seconds(answered)) <= 10
+    assert abs(sum(row.billed_s for row in records.values()) - seconds(answered)) <= 0.01 * len(calls)
     for call in calls:
         assert call.call_id in records, call
         if call.answered_s is None:
@@ -98,3 +93,14 @@ def judge(site: Site, calls: list[CallResult]) -> None:
     broken = [finding for finding in check(engine) if not finding.ok]
     engine.dispose()
     assert broken == []
+
+
+def fits(call: CallResult, record: Any) -> bool:
+    """Whole seconds, rounded up, of the time between 200 and BYE; a BYE has a way to go on a busy machine."""
+    assert call.answered_s is not None
+    assert call.ended_s is not None
+    assert call.carrier_ended_s is not None
+    ends = call.ended_s, call.carrier_ended_s
+    shortest_s, longest_s = min(ends) - call.answered_s, max(ends) - call.answered_s
+    billed_s: int = record.billed_s
+    return shortest_s - 0.25 < billed_s < longest_s + 1.1
