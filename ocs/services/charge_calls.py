@@ -272,7 +272,7 @@ class ChargeCalls:
     def _handle(self, call: ActiveCall, event: CallEvent) -> None:
         if call.proven_at_ms > call.session.proven_at_ms:
             call.session = but(call.session, proven_at_ms=call.proven_at_ms)
-        was, owed = call.session.state, call.unsaved
+        was = call.session.state
         if was is State.NEW and isinstance(event, Offered):
             event = self._admit(call, event)
         if isinstance(event, StaleDue) and not self.desk.alone and self._catch_up(call):
@@ -293,8 +293,8 @@ class ChargeCalls:
             if outcome is None:
                 break
             event = outcome
-        if owed and call.unsaved and Store() not in reaction.steps:
-            self._store(call)  # what could not be written down is, with the first repeat that is heard
+        if call.unsaved and Store() not in reaction.steps:
+            self._store(call)  # what could not be written down before is, with the first repeat that is heard
         self._rest(call, was)
 
     def _rest(self, call: ActiveCall, was: State) -> None:
@@ -317,15 +317,20 @@ class ChargeCalls:
 
     def _catch_up(self, call: ActiveCall) -> bool:
         """A NAS's call may go on at another daemon. False: what is stored is no newer than what is here."""
-        session = call.session
+        stored = self._stored(call.session)
+        return stored is not None and self._adopt(call, stored)
+
+    def _stored(self, session: Session) -> Session | None:
+        """A NAS's call as another daemon may have left it; None: not stored, or the database is away."""
         if session.reach.grace_ms is None:
-            return False
+            return None
         try:
             snapshot = self.desk.find_call(session.switch, session.channel)
         except OutsideError as fault:
             self._log.error("catch_up_failed", call=session.call_id, error=fault.message)
-            return False
-        return snapshot is not None and self._adopt(call, from_row(snapshot))
+            return None
+        stored = from_row(snapshot) if snapshot is not None else None
+        return stored if stored is not None and stored.call_id == session.call_id else None
 
     def catch_up(self, stored: Session) -> None:
         """A call that is here was read anew: go on from what is stored, if that is newer."""
@@ -338,7 +343,7 @@ class ChargeCalls:
 
     def _adopt(self, call: ActiveCall, stored: Session) -> bool:
         session = call.session
-        if stored.call_id != session.call_id or not (
+        if not (
             (stored.state is State.CLOSED and session.state is not State.CLOSED)
             or stored.asks > session.asks
             or stored.proven_at_ms > session.proven_at_ms
@@ -403,7 +408,20 @@ class ChargeCalls:
             self.desk.observer.extended(_name(outcome))
         if outcome == Refused(Refusal.CALL_CLOSED) and self._catch_up(call):
             return None
+        if isinstance(outcome, Granted) and call.foreseen is None and self._share(call):
+            return None
         return outcome
+
+    def _share(self, call: ActiveCall) -> bool:
+        """Another daemon asked the same before: the answer is its, nothing of ours is written down yet.
+
+        True: it has gone on since; the call is now as it left it, but for our proof.
+        """
+        mine, stored = call.session, self._stored(call.session)
+        adopted = stored is not None and self._adopt(call, stored)
+        call.unsaved = call.session.state is not State.CLOSED
+        call.session = but(call.session, proven_at_ms=max(mine.proven_at_ms, call.session.proven_at_ms))
+        return adopted
 
     def _ask_settle(self, call: ActiveCall, step: AskSettle) -> CallEvent | None:
         answered = call.session.answered_at_ms
@@ -466,7 +484,9 @@ class ChargeCalls:
     def _store(self, call: ActiveCall) -> None:
         session, now_ms = call.session, self.desk.clock.now_ms()
         rows = Writes(call=call_row(session, now_ms))
-        call.unsaved = not self._save(f"{session.call_id}:save:{now_ms}", session.call_id, rows)
+        # A key of its own: what another daemon, or the same moment, writes down of the call is not this.
+        key = f"{session.call_id}:save:{self.desk.new_call_id()}"
+        call.unsaved = not self._save(key, session.call_id, rows)
 
     def _save(self, key: str, call_id: str, rows: Writes) -> bool:
         try:

@@ -394,7 +394,8 @@ def reported_alive(s: Session, event: Alive, now: Now) -> Reaction:
 @row(RINGING, Alive)
 def alive_before_answer(s: Session, event: Alive, now: Now) -> Reaction:
     """The report of the answer was lost: start the meter as long ago as the switch says."""
-    return answered(s, Answered(event.at_ms - (event.talk_ms or 0)), now)
+    proven = but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms))
+    return _confirm(proven, event.at_ms - (event.talk_ms or 0), now)
 
 
 # --- ended ----------------------------------------------------------------------------------------

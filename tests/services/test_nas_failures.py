@@ -425,3 +425,32 @@ def test_a_daemon_that_refused_for_want_of_the_ledger_does_not_take_back_what_an
     assert there.stop(10)
     here.wait(60)
     assert cents(here.desk, ann) == (990, 0)
+
+
+def test_a_proof_is_written_down_also_by_a_daemon_that_heard_nothing_before_it(
+    pair: tuple[NasLab, NasLab], ann: int
+) -> None:
+    """Seed 6336: its question to the ledger had been answered to the other; nothing of its own was stored."""
+    here, there = pair
+    here.access()
+    there.access()
+    here.start()
+    here.wait(10)
+    assert there.interim(10)
+    assert here.nas.restarted(here.desk.clock.now_ms())
+    here.wait(300)
+    assert cents(here.desk, ann) == (990, 0)
+
+
+def test_what_a_late_daemon_writes_down_takes_back_no_proof(pair: tuple[NasLab, NasLab], ann: int) -> None:
+    here, there = pair
+    here.access()
+    there.access()
+    here.start()
+    here.wait(10)
+    here.interim(10)
+    assert there.start(at_s=0)
+    here.desk.kill(here.nas._charging)
+    assert there.nas.restarted(here.desk.clock.now_ms())
+    here.wait(300)
+    assert cents(here.desk, ann) == (990, 0)

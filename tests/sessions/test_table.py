@@ -359,6 +359,11 @@ def test_who_ended_the_call_is_us_when_we_cut_it() -> None:
     assert ended.ended_by is EndedBy.US
 
 
+def test_a_report_that_comes_before_the_answer_proves_the_time_until_it() -> None:
+    met = react(ringing(**WHOLE), ev.Alive(T0 + 9_000, 4_000), at(9_000)).session
+    assert (met.answered_at_ms, met.proven_at_ms) == (T0 + 5_000, T0 + 9_000)
+
+
 def test_what_is_granted_is_the_longest_that_a_fixed_limit_allows() -> None:
     asking = session(state=State.ASKING, reach=FIXED)
     held = react(asking, Granted(45_000, True, ()), at(0)).session
