@@ -60,6 +60,9 @@ OWN_WORD_MS: Final = 300
 ORPHAN_MS: Final = 60_000
 """A call that is still open this long after it should have been given up has no daemon."""
 
+REUSED_MS: Final = 24 * 3_600_000
+"""A report from so long after a call is of another call by the same id: gateways count them from 1 again."""
+
 BIG_LOSS: Final = 20
 """A listing that lacks at least so many calls, and more than half of all, is doubted once more."""
 
@@ -145,7 +148,7 @@ class Nas:
 
         Raises Unavailable if the question could not be decided.
         """
-        known = None if self._charging.desk.alone else self._meet(report.channel)
+        known = None if self._charging.desk.alone else self._meet(report)
         handled = self._ask(report.channel, self._offer(report, Mode.AUTHORISE, known))
         session = handled.session
         if not _same_call(session, report):
@@ -188,7 +191,7 @@ class Nas:
 
     def stopped(self, report: Report) -> bool:
         """The call is over. True: it is settled, durably; repeats change nothing."""
-        session = self._known(report.channel)
+        session = self._known(report)
         if session is None and not (report.answered and report.talk_ms):
             return True  # nobody talked, nobody had asked
         if not report.answered and session is not None and session.answered_at_ms is not None:
@@ -197,7 +200,7 @@ class Nas:
 
     def failed(self, report: Report) -> bool:
         """The attempt came to nothing. True: what it held is let go, durably."""
-        session = self._known(report.channel)
+        session = self._known(report)
         if session is None or session.answered_at_ms is not None or session.state is State.CLOSED:
             return session is None or session.state is not State.SETTLING
         event = Ended(report.at_ms, 0, report.cause or "FAILED", report.ended_by)
@@ -300,7 +303,7 @@ class Nas:
 
     def _hear(self, report: Report, event: CallEvent, began_ms: int = 0) -> Handled:
         """Tell the call, which begins now if nobody has heard of it, or it was let go unheard."""
-        session = self._known(report.channel)
+        session = self._known(report)
         if session is None or (session.expired and not isinstance(event, Ended)):
             log.info("call_not_asked_for", nas=self.name, channel=report.channel, kind=type(event).__name__)
             return self._ask(report.channel, self._offer(report, Mode.WATCH, session, began_ms), event)
@@ -331,17 +334,19 @@ class Nas:
         call = self._charging.calls.find(self.name, channel)
         return None if call is None else call.session
 
-    def _known(self, channel: str) -> Session | None:
+    def _known(self, report: Report) -> Session | None:
         """The call as it is here or, if nobody here knows it, as it is stored. Raises OutsideError."""
-        return self._session(channel) or self._meet(channel)
+        return self._session(report.channel) or self._meet(report)
 
-    def _meet(self, channel: str) -> Session | None:
+    def _meet(self, report: Report) -> Session | None:
         """Take in a call that is stored, open (another daemon had it) or closed (repeats meet its answer)."""
-        if (session := self._session(channel)) is not None:
+        if (session := self._session(report.channel)) is not None:
             return session
-        snapshot = self._charging.desk.find_call(self.name, channel)
+        snapshot = self._charging.desk.find_call(self.name, report.channel)
         # Another report of the call may have come while the database was asked.
-        return self._session(channel) or (None if snapshot is None else self._take_in(snapshot))
+        if (session := self._session(report.channel)) is not None:
+            return session
+        return None if snapshot is None or _long_over(snapshot, report.at_ms) else self._take_in(snapshot)
 
     def _take_in(self, snapshot: Snapshot) -> Session:
         session = from_row(snapshot)
@@ -375,6 +380,12 @@ class Nas:
                 now_ms + OWN_WORD_MS, lambda: self._charging.deliver(self.name, session.channel, cut)
             )
         return ending is not Ending.FAILED
+
+
+def _long_over(snapshot: Snapshot, at_ms: int) -> bool:
+    session = from_row(snapshot)
+    last_ms = max(session.offered_at_ms, session.proven_at_ms, session.ended_at_ms or 0)
+    return session.state is State.CLOSED and at_ms - last_ms > REUSED_MS
 
 
 def _same_call(session: Session, report: Report) -> bool:

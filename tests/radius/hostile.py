@@ -69,7 +69,10 @@ class Port(Listener):
 
 
 class Site:
-    """One daemon and three NAS at 10.0.0.1 and so on. legacy: they do not send Message-Authenticator."""
+    """One daemon and three NAS at 10.0.0.1 and so on. legacy: they do not send Message-Authenticator.
+
+    alone False: there are others on this desk.
+    """
 
     def __init__(self, desk: TestDesk, *, legacy: bool = False, alone: bool = True) -> None:
         self.desk = desk
@@ -81,7 +84,13 @@ class Site:
         self.labs: dict[str, RadiusLab] = {}
         for number, kind in enumerate(KINDS, start=1):
             self.labs[kind] = RadiusLab(
-                desk, kind, name=kind, addresses=[f"10.0.0.{number}"], legacy=legacy, **settings[kind]
+                desk,
+                kind,
+                name=kind,
+                addresses=[f"10.0.0.{number}"],
+                legacy=legacy,
+                alone=alone,
+                **settings[kind],
             )
         self.door = self.labs["generic"].door
         self.users = self.labs["generic"].users

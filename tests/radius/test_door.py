@@ -541,6 +541,36 @@ def test_a_stop_that_says_nought_ends_a_call_that_talked_for_less_than_a_second(
     assert record["marks"] == []
 
 
+# --- an id that comes again -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "several"])
+@pytest.mark.parametrize("words", [("Access", "Start", "Stop"), ("Start", "Stop"), ("Stop",)])
+def test_a_gateway_that_counts_its_sessions_from_1_again_is_not_served_for_nothing(
+    desk: TestDesk, alone: bool, words: tuple[str, ...]
+) -> None:
+    lab = RadiusLab(desk, credentials=["number"], alone=alone)
+    named = (("User-Name", "alice"), ("Acct-Session-Id", "00000001"), CALLED)
+    for _ in range(2):
+        for word in words:
+            if word == "Access":
+                assert said(lab.access(*named))["code"] == "ACCESS_ACCEPT"
+                continue
+            talk = [("Acct-Session-Time", 20)] if word == "Stop" else []
+            assert lab.account(word, *named, *talk)
+            lab.wait(0 if word == "Stop" else 20)
+        lab.wait(25 * 3_600)
+    assert (lab.cents("alice"), len(lab.records()), lab.broken()) == ((960, 0), 2, [])
+
+
+def test_a_stop_that_was_kept_for_days_is_still_of_the_call_that_it_ended(lab: RadiusLab) -> None:
+    named = (("User-Name", "alice"), CALL, CALLED, ("Acct-Session-Time", 20))
+    assert lab.account("Stop", *named)
+    lab.wait(3 * 86_400)
+    assert lab.account("Stop", *named, ("Acct-Delay-Time", 3 * 86_400))
+    assert lab.cents("alice") == (980, 0)
+
+
 # --- talk without a price -------------------------------------------------------------------------
 
 
