@@ -465,7 +465,9 @@ class ChargeCalls:
         """A call talked that we had refused for want of a price: that goes on record, nothing else can."""
         outcome = Refused(Refusal.NO_RATE)
         session, now = call.session, self._now()
-        self._log.warning("call_unpriced", call=session.call_id, talk_ms=session.duration_ms, why=fault.message)
+        self._log.warning(
+            "call_unpriced", call=session.call_id, talk_ms=session.duration_ms, why=fault.message
+        )
         closed = react(session, outcome, now).session
         rows = Writes(call=call_row(closed, now.at_ms), records=call_records(closed, None))
         saved = self._save(f"{session.call_id}:unpriced:{session.asks}", session.call_id, rows)
