@@ -466,10 +466,12 @@ def settled(s: Session, event: Settled, now: Now) -> Reaction:
     closed = but(s, state=CLOSED, retry_at_ms=None)
     if s.cdr is not None and _knows_better(closed, s.cdr):
         return _correct(closed, s.cdr, now)
+    charged_ms = event.legs[0].charge.duration_ms if event.legs else s.duration_ms
+    if charged_ms == s.duration_ms:
+        return Reaction(closed)
+    # Another daemon had asked the same before, by an estimate of its own.
     word = last_word(s)
-    if word is not None and event.legs and event.legs[0].charge.duration_ms != s.duration_ms:
-        return _correct(closed, word, now)  # another daemon had asked the same, by estimate
-    return Reaction(closed)
+    return Reaction(but(closed, duration_ms=charged_ms)) if word is None else _correct(closed, word, now)
 
 
 def last_word(s: Session) -> Ended | None:

@@ -403,6 +403,8 @@ def test_another_daemons_estimate_is_corrected_by_the_end_that_was_told_here() -
     theirs = Settled((LegSettled(1, estimate, 60, 0, 0),))
     assert react(settling(**WHOLE), theirs, at(26_000)).steps == (AskSettle(20_000, correct=True),)
     assert react(settling(**WHOLE | {"marks": ("estimated",)}), theirs, at(26_000)).steps == ()
+    guess = react(settling(**WHOLE | {"marks": ("estimated",)}), theirs, at(26_000)).session
+    assert guess.duration_ms == 60_000, "what was charged is what may be corrected"
     let_go = settling(**REFUSED | {"refusal": Refusal.UNAVAILABLE})
     assert react(let_go, theirs, at(26_000)).steps == (), "our no is no word of the NAS"
     same = Settled((replace(theirs.legs[0], charge=replace(estimate, duration_ms=20_000)),))
