@@ -63,6 +63,7 @@ class Listener:
             raise
         self.host, self.port = self.socket.getsockname()[:2]
         self._reader: gevent.Greenlet | None = None
+        self._outbox: list[tuple[bytes, Any]] = []
 
     def _set_options(self, *, ipv6: bool, wildcard: bool, reuse_port: bool) -> None:
         self.socket.setblocking(False)
@@ -103,16 +104,27 @@ class Listener:
     def close(self) -> None:
         """Let the address go; answers that are not ready yet stay unsent."""
         self.pause()
+        self._flush()
         self.socket.close()
 
     def send(self, answer: bytes, peer: Any) -> bool:
-        """See `Link.send`. peer: where to, and the ancillary data that says where from."""
-        address, ancillary = peer
-        try:
-            self.socket.sendmsg((answer,), ancillary, 0, address)
-        except OSError:
-            return False
+        """See `Link.send`. peer: where to, and the ancillary data that says where from.
+
+        Answers that become ready in one turn of the loop, those of one commit above all, leave together: a
+        send that wakes a sleeping NAS costs ten times as much as the next one.
+        """
+        if not self._outbox:
+            gevent.get_hub().loop.run_callback(self._flush)
+        self._outbox.append((answer, peer))
         return True
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        for answer, (address, ancillary) in outbox:
+            try:
+                self.socket.sendmsg((answer,), ancillary, 0, address)
+            except OSError:
+                self._intake.observer.unsent(self.kind.value)
 
     def _read(self) -> None:
         hub = gevent.get_hub()
