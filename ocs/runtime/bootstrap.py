@@ -57,7 +57,7 @@ from ocs.services.own_switches import SwitchKeeper
 from ocs.services.recover_calls import recover_calls
 from ocs.services.simulate import Simulator
 from ocs.services.users import ManageUsers, UserDirectory
-from ocs.sessions.session import from_row
+from ocs.sessions.session import State, from_row
 from switch_adapters.freeswitch.door import FreeSwitch
 
 log = structlog.get_logger(__name__)
@@ -178,7 +178,8 @@ class System:
 
     def refresh_tariffs(self) -> None:
         """Bring the tariff book up to what is stored; versions that open calls use stay."""
-        legs = [leg for call in self.charging.calls for leg in call.session.legs]
+        sessions = (call.session for call in self.charging.calls)
+        legs = [leg for session in sessions if session.state is not State.CLOSED for leg in session.legs]
         keep = {leg.tariff_version_id for leg in legs if leg.tariff_version_id is not None}
         loaded = apart(partial(refresh_book, self.tariffs, self.book, self.clock.now_ms(), keep))
         for info in loaded:
