@@ -6,10 +6,10 @@ not read, calls are charged by time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 from ocs.services.sip_names import OURS, folded, number, user_part
@@ -22,7 +22,6 @@ __all__ = [
     "OURS",
     "AttributeMap",
     "Facts",
-    "Readable",
     "Status",
     "folded",
     "merged",
@@ -144,20 +143,20 @@ def read(request: Request, attribute_map: AttributeMap, arrived_ms: int) -> Fact
         bogus=phantom or (status is not None and not _counts(request, at, leg)),
         leg=leg,
         route_call_id=_our_call(request, at),
-        handles=Handles(request, at),
-        attributes=Readable(request),
+        handles=Lazy(partial(_handles, request, at.handles)),
+        attributes=Lazy(partial(_readable, request)),
     )
 
 
-class _Lazy(Mapping[str, str]):
+class Lazy(Mapping[str, str]):
     """Texts of a packet that are read when somebody looks: of most packets nobody does."""
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
+    def __init__(self, read_texts: Callable[[], dict[str, str]]) -> None:
+        self._read_texts = read_texts
 
     @cached_property
     def _texts(self) -> dict[str, str]:
-        raise NotImplementedError
+        return self._read_texts()
 
     def __getitem__(self, name: str) -> str:
         return self._texts[name]
@@ -169,34 +168,23 @@ class _Lazy(Mapping[str, str]):
         return len(self._texts)
 
 
-class Handles(_Lazy):
-    """The NAS's own names of a call, by what `AttributeMap.handles` calls them."""
-
-    def __init__(self, request: Request, attribute_map: AttributeMap) -> None:
-        super().__init__(request)
-        self._names = attribute_map.handles
-
-    @cached_property
-    def _texts(self) -> dict[str, str]:
-        found = ((name, _first(self._request, names)) for name, names in self._names.items())
-        return {name: text for name, text in found if text}
+def _handles(request: Request, handles: Mapping[str, Attributes]) -> dict[str, str]:
+    found = ((name, _first(request, names)) for name, names in handles.items())
+    return {name: text for name, text in found if text}
 
 
-class Readable(_Lazy):
-    """The attributes of a packet as payer rules name them: "attribute:Called-Station-Id", and a pair inside
-    of an AVPair "attribute:Cisco-AVPair:call-id". The first value of each.
+def _readable(request: Request) -> dict[str, str]:
+    """As payer rules name them: "attribute:Called-Station-Id", and a pair inside of an AVPair
+    "attribute:Cisco-AVPair:call-id". The first value of each.
     """
-
-    @cached_property
-    def _texts(self) -> dict[str, str]:
-        texts: dict[str, str] = {}
-        for name, values in self._request.named().items():
-            texts[f"attribute:{name}"] = values[0]
-            if name.endswith("-AVPair"):
-                for pair in values:
-                    key, _, value = pair.partition("=")
-                    texts.setdefault(f"attribute:{name}:{key}", value)
-        return texts
+    texts: dict[str, str] = {}
+    for name, values in request.named().items():
+        texts[f"attribute:{name}"] = values[0]
+        if name.endswith("-AVPair"):
+            for pair in values:
+                key, _, value = pair.partition("=")
+                texts.setdefault(f"attribute:{name}:{key}", value)
+    return texts
 
 
 def _first(request: Request, names: Attributes) -> str:

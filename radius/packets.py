@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
+from ocs.services.sip_names import readable
 from radius.names import EVERYTHING, VENDOR_SPECIFIC, Definition, Key, Names, View, address_text
 
 __all__ = [
@@ -108,15 +109,11 @@ _CREDENTIALS: Final = frozenset(
     }
 )
 """What `named` leaves out: passwords, and what one could be guessed from."""
-_UNREADABLE: Final = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029], "\ufffd")
 
 
 def clean(octets: bytes) -> str:
     """Text as the module's docstring says; NULs at the end (some NAS send C strings) are taken off."""
-    text = octets.decode("utf-8", "replace")
-    if text.isprintable():
-        return text
-    return text.rstrip("\0").translate(_UNREADABLE)
+    return readable(octets.decode("utf-8", "replace"))
 
 
 class Request:

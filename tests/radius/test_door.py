@@ -5,15 +5,13 @@ alice (password alicepw, realm lab.test) has 10.00, a second is a cent, one gran
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from db import tables
 from radius.packets import Code, Request
-from tests.radius.lab import RadiusLab, new_desk, user
+from tests.radius.lab import RadiusLab, user
 from tests.radius.test_authenticate import as_draft, digest
 from tests.services.desk import TestDesk
 
@@ -24,11 +22,9 @@ PAP = (("User-Name", "alice"), ("User-Password", "alicepw"))
 
 
 @pytest.fixture
-def desk(blank: Path, tmp_path: Path) -> Iterator[TestDesk]:
-    made = new_desk(tmp_path, blank)
-    made.customer("alice", "10.00")
-    yield made
-    made.close()
+def desk(desk: TestDesk) -> TestDesk:
+    desk.customer("alice", "10.00")
+    return desk
 
 
 @pytest.fixture

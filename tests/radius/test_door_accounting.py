@@ -5,8 +5,6 @@ alice (password alicepw, realm lab.test) has 10.00, a second is a cent, one gran
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from db import tables
 from ocs.errors import Unavailable
 from ocs.services.nas import Report
 from radius.packets import Code
-from tests.radius.lab import RadiusLab, new_desk
+from tests.radius.lab import RadiusLab
 from tests.radius.test_door import CALL, CALLED, NUMBER, PAP, holds, said
 from tests.services.desk import TestDesk
 
@@ -23,11 +21,9 @@ AWAY = Unavailable("away")
 
 
 @pytest.fixture
-def desk(blank: Path, tmp_path: Path) -> Iterator[TestDesk]:
-    made = new_desk(tmp_path, blank)
-    made.customer("alice", "10.00")
-    yield made
-    made.close()
+def desk(desk: TestDesk) -> TestDesk:
+    desk.customer("alice", "10.00")
+    return desk
 
 
 @pytest.fixture

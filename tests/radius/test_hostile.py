@@ -6,37 +6,20 @@ OCS_HOSTILE_PACKETS=1000000 brings as many, OCS_HOSTILE_SEED=7 another storm.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from db import tables
 from tests.radius import hostile
 from tests.radius.hostile import Site, Storm, mutated, nothing_dies
-from tests.radius.lab import new_desk
 from tests.radius.weather import Weather
 from tests.services.desk import TestDesk
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 PACKETS = int(os.environ.get("OCS_HOSTILE_PACKETS", "250000"))
 SEED = int(os.environ.get("OCS_HOSTILE_SEED", "1"))
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Only what is critical is logged."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.configure(**before)
-
-
-@pytest.fixture
-def desk(blank: Path, tmp_path: Path) -> Iterator[TestDesk]:
-    made = new_desk(tmp_path, blank)
-    yield made
-    made.close()
 
 
 @pytest.mark.timeout(max(120, PACKETS // 500))

@@ -6,16 +6,13 @@ another port, and copies meet the other daemon when one joins or leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import product
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import gevent
 import pytest
-import structlog
 
 from db import tables
 from radius.clients import Clients
@@ -23,29 +20,15 @@ from radius.intake import Kind
 from radius.packets import Code
 from radius.server import RadiusServer
 from tests.radius.hostile import Port, Site, nothing_dies
-from tests.radius.lab import RadiusLab, new_desk
+from tests.radius.lab import RadiusLab
 from tests.radius.nas import Nas, answer_to
 from tests.radius.weather import Weather
 from tests.services.desk import TestDesk
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 CALLED = ("Called-Station-Id", "442079460123")
 WORDS = ("access", "start", "interim", "stop")
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Only what is critical is logged."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.configure(**before)
-
-
-@pytest.fixture
-def desk(blank: Path, tmp_path: Path) -> Iterator[TestDesk]:
-    made = new_desk(tmp_path, blank)
-    yield made
-    made.close()
 
 
 @pytest.fixture
