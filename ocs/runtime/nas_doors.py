@@ -131,12 +131,6 @@ class NasDoors:
         """The NAS of this name as `NasQuestions` wants it; None: settings do not name it."""
         return self._json.get(name)
 
-    @property
-    def addresses(self) -> list[str]:
-        """Where RADIUS is listened for, as HOST:PORT/KIND."""
-        udp = [server for server in self._servers if isinstance(server, RadiusServer)]
-        return [f"{host}:{port}/{kind}" for server in udp for host, port, kind in server.addresses]
-
     # --- inside -------------------------------------------------------------------------------------
 
     def _radius(

@@ -113,7 +113,7 @@ class Nas:
     longest_ms: bound of one grant where the NAS cannot move it later. grace_ms: see `Reach`. `control`: how a
     call is ended there, if that is possible. `load_open(name)`: stored snapshots of all its open calls;
     `load_call(name, call_id)`: that of one of its calls, open or closed; `took(call_id)`: tell the other
-    daemons that a call is here now.
+    daemons that a call is here now; `account_of(user)`: what a user that the NAS vouches for pays from.
     """
 
     def __init__(
