@@ -92,16 +92,9 @@ def show(session: Session, code: str) -> None:
 @click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True)
 def list_(session: Session, kind: str | None, status: str | None, parent: str | None, limit: int) -> None:
     """Accounts by code."""
-    accounts: list[dict[str, Any]] = []
     with session.client() as client:
-        while len(accounts) < limit:
-            size = min(1_000, limit - len(accounts))
-            after = accounts[-1]["code"] if accounts else None
-            query = {"kind": kind, "status": status, "parent": parent, "after": after, "limit": size}
-            page = client.get("/v1/accounts", **query)["accounts"]
-            accounts += page
-            if len(page) < size:
-                break
+        query = {"kind": kind, "status": status, "parent": parent}
+        accounts = client.pages("/v1/accounts", "accounts", "code", limit, **query)
     columns = ["account", "kind", "status", "parent", "tariff", ">balance",
                ">held", ">available", "", ">calls"]  # fmt: skip
     names = (

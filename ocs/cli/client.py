@@ -120,6 +120,18 @@ class Client:
         """GET; query values of None are left out."""
         return self._json(self.open("GET", path, query=query))
 
+    def pages(self, path: str, items: str, key: str, limit: int, **query: object) -> list[dict[str, Any]]:
+        """Up to `limit` of the `items` of a list that goes on after the `key` of its last one."""
+        found: list[dict[str, Any]] = []
+        while len(found) < limit:
+            size = min(1_000, limit - len(found))
+            after = found[-1][key] if found else None
+            page = self.get(path, **query, after=after, limit=size)[items]
+            found += page
+            if len(page) < size:
+                break
+        return found
+
     def post(self, path: str, body: object, *, key: str = "") -> Any:
         """POST a JSON body. key: the idempotency key of a movement of money."""
         return self._json(self.open("POST", path, body=body, key=key))

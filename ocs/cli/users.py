@@ -89,16 +89,9 @@ def show(session: Session, name: str) -> None:
 @click.option("--limit", type=click.IntRange(1), default=1_000, show_default=True)
 def list_(session: Session, account: str | None, realm: str | None, status: str | None, limit: int) -> None:
     """Users by name."""
-    users: list[dict[str, Any]] = []
     with session.client() as client:
-        while len(users) < limit:
-            size = min(1_000, limit - len(users))
-            after = users[-1]["name"] if users else None
-            query = {"account": account, "realm": realm, "status": status, "after": after, "limit": size}
-            page = client.get("/v1/users", **query)["users"]
-            users += page
-            if len(page) < size:
-                break
+        query = {"account": account, "realm": realm, "status": status}
+        users = client.pages("/v1/users", "users", "name", limit, **query)
     columns = ["user", "account", "status", "checked by", "changed (UTC)"]
     rows = [[u["name"], u["account"], u["status"], _checked_by(u), moment(u["changed_at"])] for u in users]
     session.show(users, lambda: table(columns, rows, empty="no users"))
