@@ -21,9 +21,10 @@ from radius.clients import Client, Clients
 from radius.intake import Kind, Limits
 from radius.observe import UNKNOWN
 from radius.packets import Code, encode_request
-from radius.server import RadiusServer
+from radius.server import Listener, RadiusServer
 from tests.radius.nas import (
     NAMES,
+    PATIENCE_S,
     SECRET,
     Desk,
     Nas,
@@ -293,3 +294,16 @@ def test_status_server_is_answered_at_once_whatever_waits() -> None:
         request = status(3)
         assert answer_to(request, nas.ask(request)).code == Code.ACCESS_ACCEPT
         desk.gate.set()
+
+
+def test_an_answer_of_the_last_turn_still_leaves_and_one_that_cannot_is_counted_alone() -> None:
+    desk = Desk()
+    listener = Listener("127.0.0.1", 0, Kind.AUTH, everybody(), desk.intake, reuse_port=False)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(PATIENCE_S)
+        listener.send(b"to nobody", (("127.0.0.1", 0), ()))  # there is no port 0
+        listener.send(b"to a peer", (peer.getsockname(), ()))
+        listener.close()
+        assert peer.recv(100) == b"to a peer"
+    assert desk.counts.seen["unsent", "auth"] == 1
