@@ -36,11 +36,16 @@ class ScriptedLedger:
     def __init__(self, inner: Committer) -> None:
         self.inner = inner
         self.away: Exception | None = None
+        self.lost: Exception | None = None
+        """Raised after the commit: its answer was lost on the way."""
 
     def submit(self, command: Command) -> Outcome:
         if self.away is not None:
             raise self.away
-        return self.inner.submit(command)
+        outcome = self.inner.submit(command)
+        if self.lost is not None:
+            raise self.lost
+        return outcome
 
 
 class NotedSwitch:

@@ -101,6 +101,28 @@ def test_nothing_is_acknowledged_while_the_ledger_is_away_and_repeats_charge_onc
     assert lab.charged_s(ann) == 10
 
 
+def test_a_commit_whose_answer_was_lost_is_no_yes_and_what_it_held_is_let_go(lab: NasLab, ann: int) -> None:
+    lab.desk.ledger.lost = Unavailable("the link broke in the commit")
+    assert lab.access().refusal is Refusal.UNAVAILABLE
+    assert cents(lab.desk, ann)[1] == 120
+    lab.desk.ledger.lost = None
+    lab.wait(31)
+    assert cents(lab.desk, ann) == (1000, 0)
+
+
+def test_a_stop_whose_commit_was_not_heard_of_is_not_acknowledged_and_its_repeat_charges_once(
+    lab: NasLab, ann: int
+) -> None:
+    lab.access()
+    lab.start()
+    lab.desk.ledger.lost = Unavailable("the link broke in the commit")
+    assert not lab.stop(7)
+    lab.desk.ledger.lost = None
+    lab.wait(2)
+    assert lab.stop(7)
+    assert cents(lab.desk, ann) == (993, 0)
+
+
 def test_a_start_in_an_outage_is_durable_once_it_was_told_again(lab: NasLab, ann: int) -> None:
     lab.access()
     lab.desk.ledger.away = AWAY
