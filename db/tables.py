@@ -216,6 +216,7 @@ allowance_postings = Table(
 )
 
 _NOT_CLOSED = text("state <> 'closed'")
+_OF_A_SESSION = text("session IS NOT NULL")
 
 calls = Table(
     "calls",
@@ -233,8 +234,12 @@ calls = Table(
     Column("granted_ms", Big, nullable=False, default=0),
     Column("snapshot", JsonText, nullable=False, comment="the whole ocs.sessions.session.Session"),
     Column("saved_at_ms", Big, nullable=False),
+    Column("session", String(128), comment="the session at the switch of which it is a part; NULL: it is all"),
     Index(None, "switch", "channel"),
     Index("ix_calls_open", "switch", sqlite_where=_NOT_CLOSED, postgresql_where=_NOT_CLOSED),
+    Index(
+        "ix_calls_session", "session", "switch", sqlite_where=_OF_A_SESSION, postgresql_where=_OF_A_SESSION
+    ),
 )
 
 charges = Table(
@@ -297,6 +302,22 @@ call_records = Table(
     Column("ended_by", String(16), nullable=False),
     Column("refusal", String(32), comment="why we said no, if we did"),
     Column("marks", JSON, nullable=False, default=list, comment="estimated, corrected, clock_differs …"),
+    Column(
+        "unit",
+        String(16),
+        nullable=False,
+        default="second",
+        server_default="second",
+        comment="what durations and billed_s count: second, octet, unit, money",
+    ),
+    Column(
+        "service",
+        String(64),
+        nullable=False,
+        default="",
+        server_default="",
+        comment="the service's name in settings; empty: a call",
+    ),
     Index(None, "account_id", "ended_at_ms"),
     Index(None, "ended_at_ms"),
 )

@@ -54,6 +54,16 @@ class CallRepository:
             snapshot: Mapping[str, Any] | None = connection.scalar(query)
             return snapshot
 
+    def of_session(self, switch: str, session_id: str) -> list[Mapping[str, Any]]:
+        """The stored session of every call that is a part of this session at the switch, oldest first."""
+        query = (
+            select(calls.c.snapshot)
+            .where(calls.c.session == session_id, calls.c.switch == switch)
+            .order_by(calls.c.offered_at_ms, calls.c.call_id)
+        )
+        with reading(self._engine) as connection:
+            return list(connection.scalars(query))
+
     def find(self, call_id: str) -> dict[str, Any]:
         """A call's row, with its open `holds` and all its `charges` (reversed ones too). NotFound."""
         with reading(self._engine) as connection:

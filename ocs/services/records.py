@@ -25,6 +25,7 @@ def call_row(session: Session, now_ms: int) -> Mapping[str, Any]:
         "granted_ms": session.granted_ms,
         "snapshot": to_row(session),
         "saved_at_ms": now_ms,
+        "session": session.session_id or None,
     }
 
 
@@ -71,4 +72,6 @@ def _record(session: Session, leg: Leg, result: LegSettled | None) -> Mapping[st
         "ended_by": session.ended_by.value,
         "refusal": session.refusal.value if session.refusal else None,
         "marks": list(session.marks),
+        "unit": session.unit,
+        "service": session.service,
     }
