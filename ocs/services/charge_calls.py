@@ -48,6 +48,7 @@ from ocs.sessions.events import (
     SwitchCommand,
     SwitchLost,
     ToppedUp,
+    Used,
     Warn,
 )
 from ocs.sessions.session import Now, Session, State, but, from_row
@@ -57,6 +58,9 @@ from ocs.sessions.timers import timers
 
 LINGER_MS: Final = 30_000
 """How long a closed call is kept in memory for repeats; after that the database answers."""
+
+UNBOUNDED: Final = 1 << 53
+"""No bound on a quantity that is not a time (what JSON can keep exactly, in thousandths)."""
 
 CUT_ATTEMPTS: Final = 5
 """Orders to hang up a refused call that the switch did not take are repeated this often, a second apart."""
@@ -210,7 +214,9 @@ class ChargeCalls:
                 origin=event.origin,
                 destination=event.destination,
                 offered_at_ms=event.at_ms,
-                longest_ms=_shortest(desk.policy.longest_call_ms, event.longest_ms),
+                longest_ms=_shortest(
+                    desk.policy.longest_call_ms if event.unit == "second" else UNBOUNDED, event.longest_ms
+                ),
                 reach=event.reach,
                 handles=dict(event.handles),
             ),
@@ -255,7 +261,7 @@ class ChargeCalls:
             case State.ASKING:
                 # What became of the question is not known: the answer is no, and what it may hold is let go.
                 self._take(call, self._moved_on(call, LedgerUnavailable()))
-            case State.TALKING | State.DRAINING | State.SETTLING:
+            case State.TALKING | State.DRAINING | State.METERING | State.SETTLING:
                 retry_at_ms = self.desk.clock.now_ms() + self.desk.policy.retry_ms
                 call.session = but(call.session, retry_at_ms=retry_at_ms)
         self._arm(call)
@@ -278,6 +284,7 @@ class ChargeCalls:
         if isinstance(event, StaleDue) and not self.desk.alone and self._catch_up(call):
             self._rest(call, was)
             return
+        told = event
         while True:
             reaction = self._moved_on(call, event)
             if reaction.unexpected:
@@ -290,9 +297,12 @@ class ChargeCalls:
                 self.desk.observer.bad_input("calls", "unexpected_event")
                 return
             outcome = self._take(call, reaction)
-            if outcome is None:
+            if outcome is not None:
+                event = outcome
+            elif isinstance(told, Used) and _unheard(call.session, told):
+                event = told  # what another daemon knew has taken its place: it is told to that
+            else:
                 break
-            event = outcome
         if call.unsaved and Store() not in reaction.steps:
             self._store(call)  # what could not be written down before is, with the first repeat that is heard
         self._rest(call, was)
@@ -404,7 +414,7 @@ class ChargeCalls:
         )
         if isinstance(outcome, Granted) and outcome.available_ticks is not None:
             call.credit_ticks = outcome.available_ticks + outcome.holds[0].ticks
-        if session.state in (State.TALKING, State.DRAINING):
+        if session.state in (State.TALKING, State.DRAINING, State.METERING):
             self.desk.observer.extended(_name(outcome))
         if outcome == Refused(Refusal.CALL_CLOSED) and self._catch_up(call):
             return None
@@ -631,6 +641,10 @@ def _handled(call: ActiveCall) -> Handled:
     session = call.session
     committed = session.retry_at_ms is None and session.state is not State.SETTLING
     return Handled(session, committed and not call.unsaved and not session.void, call.credit_ticks)
+
+
+def _unheard(session: Session, report: Used) -> bool:
+    return report.number > session.reported_no or report.number in dict(session.gaps)
 
 
 def _shortest(one_ms: int, other_ms: int | None) -> int:

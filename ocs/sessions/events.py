@@ -44,6 +44,9 @@ class Reach:
     grace_ms: int | None = None
     """None: the switch will say, or can be asked, that the call is over. Else a call whose end nobody reports
     is taken to be over this long after the end of what the switch was told."""
+    metered: bool = False
+    """The switch counts what is used and asks for more by itself (RFC 8506): no timer of ours extends or
+    cuts. grace_ms is then its silence after which the session is given up (Tcc)."""
 
 
 EVERYTHING: Final = Reach()
@@ -72,6 +75,20 @@ class Offered:
     """What the switch calls it, besides the channel (see `ocs.ports.ControlledCall`)."""
     call_id: str = ""
     """The id that the call is to have, where several daemons may be offered it at once; empty: any."""
+    first_ms: int | None = None
+    """How much the switch wants at first; None: as much as the policy gives."""
+    number: int = 0
+    """The number of a metered session's request that opens this meter (CC-Request-Number)."""
+    unit: str = "second"
+    """What is counted: second, octet, unit, money. A quantity is in thousandths of it wherever it says ms."""
+    service: str = ""
+    """The service's name in settings; empty: a call."""
+    tariff: str = "{tariff}"
+    """Name of the tariff that prices it; {tariff} stands for the payer's own."""
+    session: str = ""
+    """The session at the switch of which this call is one meter; empty: the call is all."""
+    fixed_destination: bool = False
+    """The destination is a key of the sheet (a rating group), not a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,24 @@ class Alive:
 
     at_ms: int
     talk_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A metered session reports what was used since its last report, and wants more (RFC 8506 5.1.2).
+
+    number: CC-Request-Number. wants_ms None: nothing more. missing: numbers of the session's requests before
+    this one that nobody received. last: this meter ends here.
+    """
+
+    at_ms: int
+    number: int
+    used_ms: int = 0
+    wants_ms: int | None = None
+    missing: tuple[int, ...] = ()
+    last: bool = False
+    cause: str = ""
+    ended_by: EndedBy = EndedBy.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +237,7 @@ class KillRequested:
 
 
 CallEvent = (
-    Offered | Ringing | Answered | Alive | Ended | Moved | SwitchLost | CallFound | CallGone
+    Offered | Ringing | Answered | Alive | Used | Ended | Moved | SwitchLost | CallFound | CallGone
     | Granted | Refused | Settled | LedgerUnavailable
     | SliceDue | WarnDue | CutDue | StaleDue | ToppedUp | KillRequested
 )  # fmt: skip
@@ -253,4 +288,11 @@ class Cut:
     why: str
 
 
-SwitchCommand = Allow | Reject | Limit | Warn | Cut
+@dataclass(frozen=True, slots=True)
+class Reask:
+    """A metered session that had run out may ask again: there is more (RFC 8506 5.5, Re-Auth-Request)."""
+
+    channel: str
+
+
+SwitchCommand = Allow | Reject | Limit | Warn | Cut | Reask

@@ -27,6 +27,7 @@ class State(StrEnum):
     TALKING = "talking"
     DRAINING = "draining"
     IN_DOUBT = "in_doubt"
+    METERING = "metering"
     SETTLING = "settling"
     CLOSED = "closed"
 
@@ -135,13 +136,28 @@ class Session:
     ended_by: EndedBy = EndedBy.UNKNOWN
     refusal: Refusal | None = None
     marks: tuple[str, ...] = ()
+    unit: str = "second"
+    service: str = ""
+    session_id: str = ""
+    """The session at the switch of which this call is one meter."""
+    used_ms: int = 0
+    """Of a metered session: what was reported as used, and what stands for reports that are missing."""
+    reported_no: int = 0
+    """Of a metered session: the last request that counted."""
+    gaps: tuple[tuple[int, int], ...] = ()
+    """Of a metered session: (number of a request that nobody received, quantity that stands for it)."""
 
     @property
     def paid_until_ms(self) -> int | None:
         """When what is held runs out, or the longest call is reached; None before the answer."""
-        if self.answered_at_ms is None:
+        if self.answered_at_ms is None or self.reach.metered:
             return None
         return self.answered_at_ms + min(self.granted_ms, self.longest_ms)
+
+    @property
+    def usable_ms(self) -> int:
+        """What a metered session may still use of what it was granted."""
+        return max(0, self.granted_ms - self.used_ms)
 
     @property
     def expired(self) -> bool:
@@ -189,6 +205,10 @@ else:
 _LEG_FIELDS = tuple(f.name for f in fields(Leg))
 
 
+_METERED = ("unit", "service", "session_id", "used_ms", "reported_no", "gaps")
+"""What only metered sessions have; left out of the rows of others."""
+
+
 @lru_cache(maxsize=1_000)
 def _reach_row(reach: Reach) -> dict[str, Any]:
     return asdict(reach)
@@ -202,6 +222,9 @@ def to_row(session: Session) -> dict[str, Any]:
     row["handles"] = dict(session.handles)
     row["marks"] = list(session.marks)
     row["cdr"] = asdict(session.cdr) if session.cdr else None
+    if not session.reach.metered:
+        for name in _METERED:
+            del row[name]
     return row
 
 
@@ -211,6 +234,7 @@ def from_row(row: Mapping[str, Any]) -> Session:
     values["legs"] = tuple(Leg(**{**leg, "role": Role(leg["role"])}) for leg in row["legs"])
     values["reach"] = Reach(**row.get("reach", {}))
     values["marks"] = tuple(row["marks"])
+    values["gaps"] = tuple((number, ms) for number, ms in row.get("gaps", ()))
     if row["cdr"]:
         values["cdr"] = Ended(**{**row["cdr"], "ended_by": EndedBy(row["cdr"]["ended_by"])})
     values["mode"] = Mode(row["mode"])

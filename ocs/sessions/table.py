@@ -1,7 +1,7 @@
 """What happens next in a call? The whole machine: (state, event) -> (session, steps). Pure.
 
-`ROWS` is the machine; `python -m ocs.sessions.table` prints it. A pair that is not there is loud
-(`unexpected`) and leaves the session as it was. Timers are not steps: `ocs.sessions.timers` derives them
+`python -m ocs.sessions.table` prints it, with the rows of `ocs.sessions.metered`. A pair that is not there is
+loud (`unexpected`) and leaves the session as it was. Timers are not steps: `ocs.sessions.timers` derives them
 from the session after every reaction, so none can be forgotten or left behind.
 
 The ledger's outcomes come back as events of their own (Granted, Refused, Settled, LedgerUnavailable).
@@ -9,12 +9,19 @@ The ledger's outcomes come back as events of their own (Granted, Refused, Settle
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from ocs.ledger.model import Granted, Refused, Settled
 from ocs.refusals import Refusal
+from ocs.sessions import metered
+from ocs.sessions.ends import (
+    correct,
+    knows_better,
+    last_word,
+    marked,
+    settle,
+    talk_time,
+    talked_anyway,
+    unestimated,
+)
 from ocs.sessions.events import (
     Alive,
     Allow,
@@ -41,53 +48,16 @@ from ocs.sessions.events import (
     Warn,
     WarnDue,
 )
+from ocs.sessions.machine import ROWS, describe, react, row
 from ocs.sessions.session import Now, Session, State, but
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Step, Store, Tell
 
-Handler = Callable[[Session, Any, Now], Reaction]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the printed table."""
-
-    state: State
-    event: type
-    to: tuple[State, ...]
-    reaction: str
-    handle: Handler
-
-
-ROWS: dict[tuple[State, type], Row] = {}
+__all__ = ["ROWS", "describe", "last_word", "react"]
 
 NEW, ASKING, RINGING, TALKING = State.NEW, State.ASKING, State.RINGING, State.TALKING
 DRAINING, IN_DOUBT, SETTLING, CLOSED = State.DRAINING, State.IN_DOUBT, State.SETTLING, State.CLOSED
 UP = (TALKING, DRAINING)
 OPEN = (RINGING, TALKING, DRAINING, IN_DOUBT)
-
-
-def row(states: State | tuple[State, ...], event: type, to: str = "") -> Callable[[Handler], Handler]:
-    """Register a handler for (state, event) pairs; `to` names the next states, empty for "stays"."""
-
-    def register(handle: Handler) -> Handler:
-        for state in states if isinstance(states, tuple) else (states,):
-            assert (state, event) not in ROWS, f"{state} x {event.__name__} is there twice"
-            targets = tuple(State(name) for name in to.split()) or (state,)
-            words = (handle.__doc__ or "").split("\n")[0].rstrip(".")
-            ROWS[state, event] = Row(state, event, targets, words, handle)
-        return handle
-
-    return register
-
-
-def react(session: Session, event: CallEvent, now: Now) -> Reaction:
-    """Look the pair up and react. Unknown pairs change nothing and say so."""
-    found = ROWS.get((session.state, type(event)))
-    if found is None:
-        return Reaction(session, unexpected=True)
-    reaction = found.handle(session, event, now)
-    assert reaction.session.state in found.to, f"{found.state} x {found.event.__name__} -> undeclared state"
-    return reaction
 
 
 # --- offered, asked, allowed ----------------------------------------------------------------------
@@ -96,6 +66,8 @@ def react(session: Session, event: CallEvent, now: Now) -> Reaction:
 @row(NEW, Offered, "asking")
 def offered(s: Session, event: Offered, now: Now) -> Reaction:
     """Price all legs, open holds for the first slice."""
+    if s.reach.metered:
+        return metered.opened(s, event, now)
     total = min(now.policy.first_slice_ms, s.longest_ms) if s.reach.movable else s.longest_ms
     asking = but(s, state=ASKING, asks=s.asks + 1, proven_at_ms=event.at_ms)
     return Reaction(asking, (AskHold(total, min(now.policy.floor_ms, total), event.at_ms),))
@@ -107,9 +79,11 @@ def refused_before_asking(s: Session, event: Refused, now: Now) -> Reaction:
     return _refuse(s, event.reason, now)
 
 
-@row(ASKING, Granted, "ringing")
+@row(ASKING, Granted, "ringing metering")
 def first_slice_granted(s: Session, event: Granted, now: Now) -> Reaction:
     """Held: let the call go on for what it bought."""
+    if s.reach.metered:
+        return metered.granted_first(s, event)
     held = but(
         s,
         state=RINGING,
@@ -323,13 +297,13 @@ def _cut(s: Session, why: str, now: Now) -> Reaction:
 @row((RINGING, *UP, IN_DOUBT), KillRequested)
 def kill(s: Session, event: KillRequested, now: Now) -> Reaction:
     """An operator ends the call; its end is charged like any other."""
-    return _cut(but(s, marks=_marked(s, f"killed_by:{event.by}")), "operator", now)
+    return _cut(but(s, marks=marked(s, f"killed_by:{event.by}")), "operator", now)
 
 
 @row((RINGING, *UP), Moved)
 def moved(s: Session, event: Moved, now: Now) -> Reaction:
     """The A leg left, the B leg talks on: same call, same payer, another channel to act on."""
-    there = but(s, live_channel=event.channel, marks=_marked(s, "moved"), proven_at_ms=now.at_ms)
+    there = but(s, live_channel=event.channel, marks=marked(s, "moved"), proven_at_ms=now.at_ms)
     if s.answered_at_ms is None:
         return Reaction(there, (Store(),))
     return Reaction(there, (Store(), *_limit(there)))
@@ -369,9 +343,9 @@ def _named(s: Session, event: Answered | Ringing) -> Session:
 def rang_too_long(s: Session, event: StaleDue, now: Now) -> Reaction:
     """Neither answer nor end in time: hang up, and let the listing say; where there is none, let go."""
     if s.reach.grace_ms is not None:
-        expired = but(s, marks=_marked(s, "no_start"))
-        return _settle(expired, Ended(now.at_ms, 0, "NO_START", EndedBy.UNKNOWN, source="resync"), now)
-    return _cut(but(s, marks=_marked(s, "ring_timeout")), "ring_timeout", now)
+        expired = but(s, marks=marked(s, "no_start"))
+        return settle(expired, Ended(now.at_ms, 0, "NO_START", EndedBy.UNKNOWN, source="resync"), now)
+    return _cut(but(s, marks=marked(s, "ring_timeout")), "ring_timeout", now)
 
 
 @row(UP, StaleDue, "settling")
@@ -380,7 +354,7 @@ def end_not_reported(s: Session, event: StaleDue, now: Now) -> Reaction:
     assert s.answered_at_ms is not None
     last = max(s.answered_at_ms + min(s.told_ms, s.longest_ms), s.proven_at_ms)
     over = Ended(last, last - s.answered_at_ms, "NO_STOP", EndedBy.UNKNOWN, source="resync")
-    return _settle(but(s, marks=_marked(s, "no_stop")), over, now)
+    return settle(but(s, marks=marked(s, "no_stop")), over, now)
 
 
 @row(UP, Alive)
@@ -408,84 +382,27 @@ def ended(s: Session, event: Ended, now: Now) -> Reaction:
         # A leg's CDR says that the leg is over. The call is over when the switch no longer shows it: after
         # a transfer it talks on under another leg. Stored: the switch tells it once, we may stop meanwhile.
         return Reaction(but(s, cdr=event), (Store(),))
-    return _settle(s, event, now)
-
-
-def _settle(s: Session, event: Ended, now: Now) -> Reaction:
-    answered_at, duration = _talk_time(s, event)
-    began, over_at = s.our_answered_at_ms if s.our_answered_at_ms is not None else answered_at, now.at_ms
-    if s.reach.grace_ms is not None:  # a NAS's times are by our clock, and its reports may be late
-        began, over_at = answered_at, event.at_ms
-    ours = 0 if began is None or duration == 0 else max(0, over_at - began)
-    marks = s.marks
-    if event.source in ("resync", "cut"):
-        marks = _marked(s, "estimated")
-    if event.source != "event":
-        marks = _marked(but(s, marks=marks), f"from_{event.source}")
-    elif duration and abs(ours - duration) > now.policy.clock_tolerance_ms:
-        marks = _marked(s, "clock_differs")
-    over = but(
-        s,
-        state=SETTLING,
-        answered_at_ms=answered_at,
-        ended_at_ms=event.at_ms,
-        duration_ms=duration,
-        our_duration_ms=ours,
-        cause=event.cause,
-        ended_by=_ended_by(s, event),
-        marks=marks,
-        asks=s.asks + 1,
-        retry_at_ms=None,
-    )
-    return Reaction(over, (AskSettle(duration),))
-
-
-def _talk_time(s: Session, event: Ended) -> tuple[int | None, int]:
-    """(answered at, talk time): the switch's duration first, its times next, never below zero."""
-    answered_at = s.answered_at_ms if s.answered_at_ms is not None else event.answered_at_ms
-    duration = event.duration_ms
-    if s.moved and event.source == "cdr" and answered_at is not None:
-        duration = event.at_ms - answered_at  # a CDR knows its own leg only; the call is longer
-    if duration is None:
-        duration = 0 if answered_at is None else event.at_ms - answered_at
-    duration = max(0, duration)
-    if answered_at is None and duration > 0:
-        answered_at = event.at_ms - duration
-    return answered_at, duration
-
-
-def _ended_by(s: Session, event: Ended) -> EndedBy:
-    if s.cut_why == "operator":
-        return EndedBy.OPERATOR
-    return EndedBy.US if s.cut_why else event.ended_by
+    return settle(s, event, now)
 
 
 @row(SETTLING, Settled, "closed settling")
 def settled(s: Session, event: Settled, now: Now) -> Reaction:
     """Paid and recorded; a CDR that came while the estimate waited for the database corrects it."""
     closed = but(s, state=CLOSED, retry_at_ms=None)
-    if s.cdr is not None and _knows_better(closed, s.cdr):
-        return _correct(closed, s.cdr, now)
+    if s.cdr is not None and knows_better(closed, s.cdr):
+        return correct(closed, s.cdr, now)
     charged_ms = event.legs[0].charge.duration_ms if event.legs else s.duration_ms
     if charged_ms == s.duration_ms:
         return Reaction(closed)
     # Another daemon had asked the same before, by an estimate of its own.
     word = last_word(s)
-    return Reaction(but(closed, duration_ms=charged_ms)) if word is None else _correct(closed, word, now)
-
-
-def last_word(s: Session) -> Ended | None:
-    """The end that a session is settled by, told once more; None: no switch told one (a guess, or our no)."""
-    if s.estimated or (s.refusal is not None and not s.duration_ms):
-        return None
-    assert s.ended_at_ms is not None
-    return Ended(s.ended_at_ms, s.duration_ms, s.cause, s.ended_by, s.answered_at_ms)
+    return Reaction(but(closed, duration_ms=charged_ms)) if word is None else correct(closed, word, now)
 
 
 @row(SETTLING, Refused, "closed")
 def settled_before(s: Session, event: Refused, now: Now) -> Reaction:
     """Someone settled it already (another daemon): the first settlement stands. Or nothing can be charged."""
-    marks = _marked(s, "unpriced") if event.reason is Refusal.NO_RATE else s.marks
+    marks = marked(s, "unpriced") if event.reason is Refusal.NO_RATE else s.marks
     return Reaction(but(s, state=CLOSED, retry_at_ms=None, marks=marks))
 
 
@@ -514,52 +431,14 @@ def _correcting(s: Session) -> bool:
 def ended_again(s: Session, event: Ended, now: Now) -> Reaction:
     """A repeat changes nothing; the switch's own word corrects what was settled by estimate, or refused."""
     if s.refusal is not None and not s.duration_ms:
-        return _talked_anyway(s, event, now)
-    if not _knows_better(s, event):
+        return talked_anyway(s, event, now)
+    if not knows_better(s, event):
         return Reaction(s)
     if s.state is SETTLING:
         return Reaction(but(s, cdr=event))
-    if _talk_time(s, event)[1] == s.duration_ms:
-        return Reaction(but(s, marks=_unestimated(s)), (Store(),))
-    return _correct(s, event, now)
-
-
-def _knows_better(s: Session, event: Ended) -> bool:
-    """Is it the switch's word on what was an estimate, or on a NAS's call that was said to have failed?"""
-    if event.source in ("resync", "cut"):
-        return False
-    failed = s.reach.grace_ms is not None and s.answered_at_ms is None
-    return s.estimated or (failed and _talk_time(s, event)[1] > 0)
-
-
-def _talked_anyway(s: Session, event: Ended, now: Now) -> Reaction:
-    """The switch let a call go on that we had refused: it is charged, if need be as a shortfall."""
-    if event.source in ("resync", "cut") or not s.legs or not _talk_time(s, event)[1]:
-        return Reaction(s)
-    talked = but(s, marks=_marked(s, "talked_though_refused"))
-    # One that is closed may have been settled for nothing, to let go what a lost commit might hold.
-    return _settle(talked, event, now) if s.state is SETTLING else _correct(talked, event, now)
-
-
-def _unestimated(s: Session) -> tuple[str, ...]:
-    return tuple(mark for mark in s.marks if mark != "estimated")
-
-
-def _correct(s: Session, event: Ended, now: Now) -> Reaction:
-    answered_at, duration = _talk_time(s, event)
-    better = but(
-        s,
-        state=SETTLING,
-        answered_at_ms=answered_at,
-        ended_at_ms=event.at_ms,
-        duration_ms=duration,
-        cause=event.cause,
-        ended_by=_ended_by(s, event),
-        marks=_marked(but(s, marks=_unestimated(s)), "corrected"),
-        asks=s.asks + 1,
-        retry_at_ms=now.at_ms,  # should this life end before the correction is made
-    )
-    return Reaction(better, (AskSettle(duration, correct=True),))
+    if talk_time(s, event)[1] == s.duration_ms:
+        return Reaction(but(s, marks=unestimated(s)), (Store(),))
+    return correct(s, event, now)
 
 
 # --- lost, found, gone ----------------------------------------------------------------------------
@@ -614,10 +493,10 @@ def gone(s: Session, event: CallGone, now: Now) -> Reaction:
     if misses < 2 and not event.restarted:
         return Reaction(but(s, misses=misses))
     if s.cdr is not None:
-        return _settle(s, s.cdr, now)
+        return settle(s, s.cdr, now)
     if s.gone_at_ms is not None:
         return Reaction(but(s, misses=misses))
-    marks = _marked(s, "switch_restarted") if event.restarted else s.marks
+    marks = marked(s, "switch_restarted") if event.restarted else s.marks
     return Reaction(but(s, state=IN_DOUBT, misses=misses, gone_at_ms=now.at_ms, marks=marks), (Store(),))
 
 
@@ -625,7 +504,7 @@ def gone(s: Session, event: CallGone, now: Now) -> Reaction:
 def never_heard_of_again(s: Session, event: StaleDue, now: Now) -> Reaction:
     """No CDR came: settle to the last proven second, marked so that a late CDR may correct it."""
     if s.cdr is not None:
-        return _settle(s, s.cdr, now)
+        return settle(s, s.cdr, now)
     if s.reach.grace_ms is not None and s.gone_at_ms is None:
         return (rang_too_long if s.answered_at_ms is None else end_not_reported)(s, event, now)
     proven = max(s.answered_at_ms or 0, s.proven_at_ms)
@@ -636,7 +515,7 @@ def never_heard_of_again(s: Session, event: StaleDue, now: Now) -> Reaction:
         ended_by=EndedBy.SWITCH,
         source="resync",
     )
-    return _settle(s, last, now)
+    return settle(s, last, now)
 
 
 @row(IN_DOUBT, Alive, "ringing talking draining")
@@ -666,7 +545,7 @@ def heard_in_doubt(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
 @row(IN_DOUBT, Moved)
 def moved_in_doubt(s: Session, event: Moved, now: Now) -> Reaction:
     """It talks on under another channel; whether it still does, the listing will say."""
-    return Reaction(but(s, live_channel=event.channel, marks=_marked(s, "moved")), (Store(),))
+    return Reaction(but(s, live_channel=event.channel, marks=marked(s, "moved")), (Store(),))
 
 
 @row(IN_DOUBT, SliceDue)
@@ -728,15 +607,15 @@ def report_after_the_end(s: Session, event: Alive, now: Now) -> Reaction:
         return Reaction(s)
     cut = Tell(Cut(s.live_channel, "closed"))
     proof = Ended(event.at_ms, event.talk_ms, s.cause, s.ended_by)
-    if s.state is SETTLING or not s.legs or _talk_time(s, proof)[1] <= s.duration_ms:
+    if s.state is SETTLING or not s.legs or talk_time(s, proof)[1] <= s.duration_ms:
         return Reaction(s, (cut,))
-    talked = s if s.refusal is None else but(s, marks=_marked(s, "talked_though_refused"))
-    longer = _correct(talked, proof, now)  # its end may still correct it
-    estimate = but(longer.session, marks=_marked(longer.session, "estimated"))
+    talked = s if s.refusal is None else but(s, marks=marked(s, "talked_though_refused"))
+    longer = correct(talked, proof, now)  # its end may still correct it
+    estimate = but(longer.session, marks=marked(longer.session, "estimated"))
     return Reaction(estimate, (cut, *longer.steps))
 
 
-@row((ASKING, *OPEN, SETTLING, CLOSED), Offered)
+@row((ASKING, *OPEN, State.METERING, SETTLING, CLOSED), Offered)
 def offered_again(s: Session, event: Offered, now: Now) -> Reaction:
     """A repeat of the offer: answered as before, nothing is held twice."""
     if s.state is RINGING and s.mode is Mode.AUTHORISE and s.answered_at_ms is None:
@@ -744,23 +623,6 @@ def offered_again(s: Session, event: Offered, now: Now) -> Reaction:
     if s.state in (SETTLING, CLOSED) and s.refusal is not None:
         return Reaction(s, (_no(s, s.refusal),))
     return Reaction(s)
-
-
-def _marked(s: Session, mark: str) -> tuple[str, ...]:
-    return s.marks if mark in s.marks else (*s.marks, mark)
-
-
-def describe() -> str:
-    """The machine as a text table: state, event, next, reaction."""
-    lines = [
-        (r.state.value, r.event.__name__, " or ".join(t.value for t in r.to), r.reaction)
-        for r in sorted(ROWS.values(), key=lambda r: (list(State).index(r.state), r.event.__name__))
-    ]
-    widths = [max(len(line[i]) for line in lines) for i in range(3)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)) + f"  {line[3]}"
-        for line in lines
-    )
 
 
 if __name__ == "__main__":

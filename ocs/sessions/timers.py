@@ -38,6 +38,11 @@ def timers(s: Session, now: Now) -> dict[type, int]:
             due[WarnDue] = max(now.at_ms, paid_until - policy.warn_before_ms)
         if s.reach.grace_ms is not None:
             due[StaleDue] = given_up_ms(s, s.reach.grace_ms)
+    elif s.state is State.METERING:
+        assert s.reach.grace_ms is not None
+        due[StaleDue] = s.proven_at_ms + s.reach.grace_ms
+        if s.cut_why:
+            due[CutDue] = now.at_ms + _cut_pause(s, policy)
     elif s.state is State.SETTLING and s.retry_at_ms is not None:
         due[SliceDue] = s.retry_at_ms
     elif s.state is State.IN_DOUBT:

@@ -1,0 +1,241 @@
+"""What happens in a session that counts its own use? The rows of metered sessions (RFC 8506). Pure.
+
+The switch reports what was used since its last report and asks for more; what it holds covers the price of
+all that was reported and of what it may still use. It is never asked how long it has been up: no timer of
+ours extends or cuts. Requests are numbered: a repeat changes nothing; where numbers are missing, time that
+must have been used is estimated within what was granted and what our clock shows, until the report comes.
+"""
+
+from __future__ import annotations
+
+from ocs.ledger.model import Granted, Refused
+from ocs.sessions.ends import correct, marked, settle, talked_anyway, unestimated
+from ocs.sessions.events import (
+    Allow,
+    CallFound,
+    CallGone,
+    Cut,
+    CutDue,
+    Ended,
+    KillRequested,
+    LedgerUnavailable,
+    Offered,
+    Reask,
+    StaleDue,
+    SwitchLost,
+    ToppedUp,
+    Used,
+)
+from ocs.sessions.machine import row
+from ocs.sessions.session import Now, Session, State, but
+from ocs.sessions.steps import AskHold, Reaction, Step, Store, Tell
+
+METERING, SETTLING, CLOSED = State.METERING, State.SETTLING, State.CLOSED
+
+
+def opened(s: Session, event: Offered, now: Now) -> Reaction:
+    """A meter begins: hold what the switch wants at first."""
+    wanted = now.policy.first_slice_ms if event.first_ms is None else event.first_ms
+    total = max(1, min(wanted, s.longest_ms))
+    asking = but(
+        s,
+        state=State.ASKING,
+        asks=s.asks + 1,
+        proven_at_ms=event.at_ms,
+        reported_no=event.number,
+        unit=event.unit,
+        service=event.service,
+        session_id=event.session,
+    )
+    return Reaction(asking, (AskHold(total, min(now.policy.floor_ms, total), event.at_ms),))
+
+
+def granted_first(s: Session, event: Granted) -> Reaction:
+    """Held: it may use what that bought. Its price is that of now, to its end."""
+    held = but(
+        s,
+        state=METERING,
+        answered_at_ms=s.offered_at_ms,
+        our_answered_at_ms=s.offered_at_ms,
+        granted_ms=event.granted_ms,
+        told_ms=event.granted_ms,
+        final=event.final,
+        holds_taken=s.holds_taken + 1,
+    )
+    return Reaction(held, (Tell(Allow(s.call_id, s.live_channel, event.granted_ms, s.destination)),))
+
+
+# --- reports ----------------------------------------------------------------------------------------
+
+
+@row(METERING, Used, "metering settling")
+def used(s: Session, event: Used, now: Now) -> Reaction:
+    """Count the report; cover all that was used and what is wanted, or settle if it was the last."""
+    if event.number in dict(s.gaps):
+        return _cover(_filled(s, event), None)
+    if event.number <= s.reported_no:
+        again = event.number == s.reported_no and s.retry_at_ms is not None
+        return _cover(s, event.wants_ms) if again else Reaction(_heard(s, event))
+    counted = _counted(s, event)
+    if event.last:
+        return settle(counted, Ended(event.at_ms, counted.used_ms, event.cause, event.ended_by), now)
+    return _cover(counted, None if s.cut_why else event.wants_ms)
+
+
+def _cover(s: Session, wants_ms: int | None) -> Reaction:
+    """Hold the price of what is used and wanted; with nothing wanted, what was left over is let go."""
+    total = min(s.used_ms + (wants_ms or 0), s.longest_ms)
+    if not total or s.answered_at_ms is None:
+        return Reaction(s, (Store(),))
+    asking = but(s, asks=s.asks + 1, retry_at_ms=None)
+    shrink = total < s.granted_ms
+    return Reaction(asking, (AskHold(total, min(s.used_ms, total), s.answered_at_ms, shrink=shrink),))
+
+
+@row(METERING, Granted)
+def covered(s: Session, event: Granted, now: Now) -> Reaction:
+    """More is held, or as much as there is: the answer says how much may be used from here."""
+    taken = s.holds_taken + (event.granted_ms != s.granted_ms)
+    final = event.final or event.granted_ms >= s.longest_ms
+    return Reaction(
+        but(
+            s,
+            granted_ms=event.granted_ms,
+            told_ms=event.granted_ms,
+            final=final,
+            holds_taken=taken,
+            retry_at_ms=None,
+        )
+    )
+
+
+@row(METERING, Refused)
+def nothing_more(s: Session, event: Refused, now: Now) -> Reaction:
+    """Not even what was used is covered: nothing more is granted; the end will show what is missing."""
+    short = but(s, final=True, granted_ms=min(s.granted_ms, s.used_ms), retry_at_ms=None)
+    return Reaction(short, (Store(),))
+
+
+@row(METERING, LedgerUnavailable)
+def not_covered_now(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
+    """The database is away: what was reported is kept in mind; the switch may ask the same again."""
+    return Reaction(but(s, retry_at_ms=now.at_ms))
+
+
+def _heard(s: Session, event: Used) -> Session:
+    return but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms))
+
+
+def _counted(s: Session, event: Used) -> Session:
+    """With what the report says, and with what must have been used for the reports that are missing."""
+    counted = but(_heard(s, event), reported_no=event.number, used_ms=s.used_ms + event.used_ms)
+    if not event.missing:
+        return counted
+    estimate = 0
+    if s.unit == "second" and s.state is METERING:
+        estimate = max(0, min(s.usable_ms, event.at_ms - s.proven_at_ms - event.used_ms))
+    first, *others = event.missing
+    return but(
+        counted,
+        used_ms=counted.used_ms + estimate,
+        gaps=(*s.gaps, (first, estimate), *((number, 0) for number in others)),
+        marks=marked(s, "usage_gap"),
+    )
+
+
+def _filled(s: Session, event: Used) -> Session:
+    """A report that was missing is here: it counts, what stood for it does not."""
+    estimate = dict(s.gaps)[event.number]
+    gaps = tuple(gap for gap in s.gaps if gap[0] != event.number)
+    marks = s.marks if gaps else tuple(mark for mark in s.marks if mark != "usage_gap")
+    return but(_heard(s, event), used_ms=s.used_ms - estimate + event.used_ms, gaps=gaps, marks=marks)
+
+
+# --- ends that the switch does not tell -------------------------------------------------------------
+
+
+@row(METERING, StaleDue, "settling")
+def silent(s: Session, event: StaleDue, now: Now) -> Reaction:
+    """No request for too long (Tcc): settle what was reported, and time that was granted after it."""
+    lapsed = but(s, marks=marked(s, "no_stop"))
+    return settle(lapsed, _guess(s, "NO_REPORT", now), now)
+
+
+@row(METERING, Ended, "settling")
+def ended_without_report(s: Session, event: Ended, now: Now) -> Reaction:
+    """Our order ended it and the switch showed that it is gone: its last report may still come."""
+    return settle(s, _guess(s, event.cause, now), now)
+
+
+@row(METERING, CallGone, "metering settling")
+def gone(s: Session, event: CallGone, now: Now) -> Reaction:
+    """The switch restarted: its sessions are over. A listing that lacks one proves nothing."""
+    return settle(s, _guess(s, "SWITCH_RESTARTED", now), now) if event.restarted else Reaction(s)
+
+
+def _guess(s: Session, cause: str, now: Now) -> Ended:
+    """One that never reported may never have been answered: nothing is charged for it."""
+    since_ms = now.at_ms - s.proven_at_ms
+    unseen = min(s.usable_ms, since_ms) if s.used_ms and s.unit == "second" else 0
+    return Ended(s.proven_at_ms + unseen, s.used_ms + unseen, cause, source="resync")
+
+
+# --- orders -----------------------------------------------------------------------------------------
+
+
+@row(METERING, ToppedUp)
+def more_to_be_had(s: Session, event: ToppedUp, now: Now) -> Reaction:
+    """One that had run out is told to ask again."""
+    return Reaction(s, (Tell(Reask(s.live_channel)),) if s.final and not s.cut_why else ())
+
+
+@row(METERING, KillRequested)
+def kill(s: Session, event: KillRequested, now: Now) -> Reaction:
+    """An operator ends it; its last report is charged like any other."""
+    ordered = but(s, cut_why="operator", cuts=s.cuts + 1, marks=marked(s, f"killed_by:{event.by}"))
+    return Reaction(ordered, (Store(), *_end(ordered)))
+
+
+@row(METERING, CutDue)
+def order_again(s: Session, event: CutDue, now: Now) -> Reaction:
+    """The order is repeated until the end is heard; meanwhile nothing more is granted."""
+    again = but(s, cuts=s.cuts + 1)
+    return Reaction(again, _end(again))
+
+
+def _end(s: Session) -> tuple[Step, ...]:
+    return (Tell(Cut(s.live_channel, s.cut_why)),)
+
+
+@row(METERING, CallFound)
+@row(METERING, SwitchLost)
+def no_news(s: Session, event: CallFound | SwitchLost, now: Now) -> Reaction:
+    """What it uses, its reports say; a peer that is away has other ways."""
+    return Reaction(s)
+
+
+# --- reports after the end --------------------------------------------------------------------------
+
+
+@row((SETTLING, CLOSED), Used, "settling closed")
+def used_after_the_end(s: Session, event: Used, now: Now) -> Reaction:
+    """A repeat changes nothing; a report that was missing, or that we had stopped waiting for, corrects."""
+    if event.number in dict(s.gaps):
+        counted = _filled(s, event)
+    elif event.number > s.reported_no:
+        counted = _counted(s, event)
+    else:
+        return Reaction(s)
+    word = Ended(event.at_ms, counted.used_ms, event.cause or s.cause, event.ended_by)
+    if s.refusal is not None and not s.duration_ms:
+        return talked_anyway(counted, word, now)
+    if s.state is SETTLING:
+        return Reaction(but(counted, cdr=word, marks=marked(counted, "estimated")))
+    if counted.used_ms == s.duration_ms:
+        settled = counted if not event.last else but(counted, marks=unestimated(counted))
+        return Reaction(settled, (Store(),))
+    corrected = correct(counted, word, now)
+    if s.estimated and not event.last:  # its own end may still correct it
+        estimate = but(corrected.session, marks=marked(corrected.session, "estimated"))
+        return Reaction(estimate, corrected.steps)
+    return corrected
