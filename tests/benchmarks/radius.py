@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import insert, select, text
 
@@ -33,6 +33,7 @@ from tests.benchmarks.radius_load import SECRET
 from tests.servers import free_port
 
 ACCOUNTS = 20_000
+CREDIT_TICKS = 1_000_000_000
 SECONDS = 12
 LOADS: tuple[tuple[str, int, int], ...] = (
     ("16 outstanding", 16, 0),
@@ -104,7 +105,7 @@ def _fill(settings: dict[str, Any]) -> None:
                     "kind": "customer",
                     "currency": "USD",
                     "tariff": "retail",
-                    "credit_limit_ticks": 1_000_000_000,
+                    "credit_limit_ticks": CREDIT_TICKS,
                     "created_at_ms": now_ms,
                 }
                 for n in range(ACCOUNTS)
@@ -167,7 +168,15 @@ def postgres_s(first: int | None) -> float:
     return spent / os.sysconf("SC_CLK_TCK")
 
 
-def measure(running: Daemon, outstanding: int, rate: int) -> str:
+class Server(Protocol):
+    """What a load is put on: a process, where it listens (authorisation, accounting), and its database."""
+
+    url: str
+    ports: tuple[int, int]
+    process: subprocess.Popen[bytes]
+
+
+def measure(running: Server, outstanding: int, rate: int) -> str:
     first = postmaster(running.url)
     before, database_before = cpu_s(running.process.pid), postgres_s(first)
     command = [
