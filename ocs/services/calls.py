@@ -80,6 +80,7 @@ class CallRegistry:
         self._by_key: dict[Key, ActiveCall] = {}
         self._by_id: dict[str, ActiveCall] = {}
         self._by_account: dict[int, set[str]] = {}
+        self._by_session: dict[Key, dict[str, ActiveCall]] = {}
         self._aliases: dict[Key, ActiveCall] = {}
         self._open: set[str] = set()
 
@@ -107,6 +108,9 @@ class CallRegistry:
             self._by_account.setdefault(leg.account_id, set()).add(session.call_id)
         if session.moved:
             self._aliases[session.switch, session.live_channel] = call
+        if session.session_id:
+            parts = self._by_session.setdefault((session.switch, session.session_id), {})
+            parts[session.call_id] = call
 
     def closed(self, call: ActiveCall) -> None:
         """A call is over: it lingers, without its prices."""
@@ -123,6 +127,11 @@ class CallRegistry:
         self._open.discard(session.call_id)
         if self._aliases.get((session.switch, session.live_channel)) is call:
             del self._aliases[session.switch, session.live_channel]
+        if session.session_id:
+            parts = self._by_session.get((session.switch, session.session_id), {})
+            parts.pop(session.call_id, None)
+            if not parts:
+                self._by_session.pop((session.switch, session.session_id), None)
         for leg in session.legs:
             ids = self._by_account.get(leg.account_id)
             if ids is not None:
@@ -133,6 +142,10 @@ class CallRegistry:
     def find(self, switch: str, channel: str) -> ActiveCall | None:
         """The call that was offered on this channel, or talks on it now."""
         return self._by_key.get((switch, channel)) or self._aliases.get((switch, channel))
+
+    def of_session(self, switch: str, session_id: str) -> list[ActiveCall]:
+        """The calls that are meters of this session at the switch, open or lingering."""
+        return list(self._by_session.get((switch, session_id), {}).values())
 
     def by_id(self, call_id: str) -> ActiveCall | None:
         """The call with this id."""

@@ -77,6 +77,8 @@ class Offered:
     """The id that the call is to have, where several daemons may be offered it at once; empty: any."""
     first_ms: int | None = None
     """How much the switch wants at first; None: as much as the policy gives."""
+    least_ms: int | None = None
+    """The least that is worth granting at first; None: as little as the policy says."""
     number: int = 0
     """The number of a metered session's request that opens this meter (CC-Request-Number)."""
     unit: str = "second"
@@ -120,7 +122,8 @@ class Used:
     """A metered session reports what was used since its last report, and wants more (RFC 8506 5.1.2).
 
     number: CC-Request-Number. wants_ms None: nothing more. missing: numbers of the session's requests before
-    this one that nobody received. last: this meter ends here.
+    this one that nobody received. last: this meter ends here. more: the report was counted before, and now
+    is asked for what it wants.
     """
 
     at_ms: int
@@ -129,6 +132,7 @@ class Used:
     wants_ms: int | None = None
     missing: tuple[int, ...] = ()
     last: bool = False
+    more: bool = False
     cause: str = ""
     ended_by: EndedBy = EndedBy.UNKNOWN
 

@@ -47,7 +47,8 @@ def opened(s: Session, event: Offered, now: Now) -> Reaction:
         service=event.service,
         session_id=event.session,
     )
-    return Reaction(asking, (AskHold(total, min(now.policy.floor_ms, total), event.at_ms),))
+    least = now.policy.floor_ms if event.least_ms is None else event.least_ms
+    return Reaction(asking, (AskHold(total, min(least, total), event.at_ms),))
 
 
 def granted_first(s: Session, event: Granted) -> Reaction:
@@ -74,7 +75,7 @@ def used(s: Session, event: Used, now: Now) -> Reaction:
     if event.number in dict(s.gaps):
         return _cover(_filled(s, event), None)
     if event.number <= s.reported_no:
-        again = event.number == s.reported_no and s.retry_at_ms is not None
+        again = event.number == s.reported_no and (event.more or s.retry_at_ms is not None)
         return _cover(s, event.wants_ms) if again else Reaction(_heard(s, event))
     counted = _counted(s, event)
     if event.last:

@@ -1,0 +1,575 @@
+"""How is a client charged that asks for quota, service by service, and reports what it used? (RFC 8506)
+
+One `CreditControl` a client of settings. A session has a meter for each service that it names (rating group
+and service identifiers); each meter is a call of the core with its own hold, found by the session's id and
+the service's key. A request is answered when everything it reported is committed.
+
+What clients do, and what is done about it here:
+- they repeat requests, also at another daemon: a number that was counted is answered as the meter stands;
+- a request never arrives: the gap in the numbers shows it, and the core estimates time that must have gone;
+- they end sessions that nobody here knows: what they used is charged, from whoever would have paid;
+- services share what is left (credit pools): what they used is settled among them before more is granted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any, Final, Protocol
+
+import gevent
+import structlog
+
+from ocs.errors import Unavailable
+from ocs.ledger.model import Granted, Hold, PayingLeg, Post, Posted, Refused
+from ocs.ports import Ending
+from ocs.refusals import Refusal
+from ocs.services.calls import ActiveCall
+from ocs.services.charge_calls import ChargeCalls, Handled
+from ocs.services.price_legs import LegPricing
+from ocs.sessions.events import (
+    Allow,
+    CallGone,
+    Cut,
+    Ended,
+    EndedBy,
+    Limit,
+    Mode,
+    Offered,
+    Reach,
+    Reask,
+    Reject,
+    SwitchCommand,
+    Used,
+    Warn,
+)
+from ocs.sessions.session import Session, State, from_row
+
+log = structlog.get_logger("ocs.credit")
+
+OWN_WORD_MS: Final = 2_000
+"""How long a client whose session was ended for us may take to report its last use."""
+
+MISSING_MOST: Final = 8
+"""A gap in the numbers of requests is followed up so far back."""
+
+NUMBERS_KEPT: Final = 200_000
+"""Sessions whose last number is remembered; of others the database tells."""
+
+_CHANNEL_LENGTH: Final = 128
+_KEY_LENGTH: Final = 30
+"""What the column of a call's channel holds, and how much of it a service's key may take."""
+
+Snapshot = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTerms:
+    """What is known of a service: what is counted, by which tariff, and how much is granted at a time.
+
+    quota_ms and most_ms in thousandths of the unit. destination empty: the number that was called.
+    """
+
+    name: str = ""
+    unit: str = "second"
+    tariff: str = "{tariff}"
+    destination: str = ""
+    quota_ms: int = 60_000
+    """Granted where the client does not say how much it wants."""
+    most_ms: int | None = None
+    """Never more than this at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUse:
+    """What a request says of one service (RFC 8506 8.16, Multiple-Services-Credit-Control).
+
+    key names the meter within its session. used_ms: since the last report. wants_ms None: nothing more; 0: as
+    much as there is usually. last: the service ends here. pool: it shares a credit pool with others.
+    """
+
+    key: str
+    terms: ServiceTerms
+    used_ms: int = 0
+    wants_ms: int | None = None
+    last: bool = False
+    pool: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CreditRequest:
+    """A Credit-Control-Request, translated by a door. number: CC-Request-Number; at_ms: arrival, UTC."""
+
+    session_id: str
+    number: int
+    at_ms: int
+    origin: str = ""
+    destination: str = ""
+    services: tuple[ServiceUse, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    handles: Mapping[str, str] = field(default_factory=dict)
+    """What is needed to reach the session later (see `SessionControl`)."""
+    repeated: bool = False
+    """The client says that it may have sent it before (RFC 6733 3, T flag)."""
+    cause: str = ""
+    ended_by: EndedBy = EndedBy.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceGrant:
+    """The answer for one service: granted_ms may be used from here. final: there is no more after it.
+
+    ticks: the first payer's price of it, where the service is of a pool.
+    """
+
+    use: ServiceUse
+    granted_ms: int = 0
+    final: bool = False
+    refusal: Refusal | None = None
+    call_id: str = ""
+    ticks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditAnswer:
+    """The answer to a request. refusal: of all of it (each service refused, for the first reason). known
+    False: no such session (any more)."""
+
+    services: tuple[ServiceGrant, ...] = ()
+    refusal: Refusal | None = None
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The answer to a price enquiry: what the first payer would pay, taxes included."""
+
+    currency: str = ""
+    ticks: int = 0
+    refusal: Refusal | None = None
+
+
+class SessionControl(Protocol):
+    """How a session is ended, or told to ask again, from outside. Each blocks up to its own deadline."""
+
+    def end(self, session_id: str, handles: Mapping[str, str], why: str) -> Ending:
+        """End the whole session (RFC 6733 8.5, Abort-Session-Request; Kamailio's JSON-RPC)."""
+        ...
+
+    def ask_again(self, session_id: str, handles: Mapping[str, str]) -> bool:
+        """Let it ask for credit now (RFC 8506 5.5, Re-Auth-Request). False: not taken."""
+        ...
+
+
+class CreditControl:
+    """A `ocs.ports.Switch` towards the core.
+
+    lapse_ms: a session that is silent for so long is given up (Tcc). `load_session(name, session_id)`: stored
+    snapshots of all its meters, open or closed; `took(call_id)`: tell the other daemons that a call is here
+    now; `rehearse(hold)`: what the ledger would answer, nothing changed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        charging: ChargeCalls,
+        *,
+        lapse_ms: int,
+        control: SessionControl,
+        rehearse: Callable[[Hold], Granted | Refused],
+        load_session: Callable[[str, str], Iterable[Snapshot]] = lambda name, session_id: (),
+        took: Callable[[str], object] = lambda call_id: None,
+    ) -> None:
+        self.name = name
+        self._charging = charging
+        self._reach = Reach(warnable=False, grace_ms=lapse_ms, metered=True)
+        self._control = control
+        self._rehearse = rehearse
+        self._load_session = load_session
+        self._took = took
+        self._numbers: OrderedDict[str, int] = OrderedDict()
+
+    # --- sessions -----------------------------------------------------------------------------------
+
+    def initial(self, request: CreditRequest) -> CreditAnswer:
+        """A session begins: hold what each service wants. Raises Unavailable."""
+        if request.repeated or not self._charging.desk.alone:
+            self._meet(request.session_id)
+        self._numbered(request)
+        return _answer(self._each(request, request.services, lambda use: self._open(request, use)))
+
+    def update(self, request: CreditRequest) -> CreditAnswer:
+        """Count what was used, hold what is wanted; a service that is new begins. Raises Unavailable."""
+        parts = self._meet(request.session_id)
+        missing = self._numbered(request)
+        if not parts and not any(use.used_ms for use in request.services):
+            log.info("session_unknown", client=self.name, session=request.session_id)
+        pooled = sum(use.pool for use in request.services) > 1
+        if pooled:
+            counted = tuple(replace(use, wants_ms=None) if use.pool else use for use in request.services)
+            self._each(request, counted, lambda use: self._report(request, use, missing))
+        return _answer(
+            self._each(
+                request, request.services, lambda use: self._report(request, use, missing, more=pooled)
+            )
+        )
+
+    def terminate(self, request: CreditRequest) -> CreditAnswer:
+        """The session is over: settle every meter of it. Raises Unavailable."""
+        self._meet(request.session_id)
+        missing = self._numbered(request)
+        named = {use.key for use in request.services}
+        rest = tuple(
+            ServiceUse(call.session.handles.get("service_key", ""), ServiceTerms())
+            for call in self._parts(request.session_id)
+            if call.session.state is not State.CLOSED
+            and call.session.handles.get("service_key", "") not in named
+        )
+        uses = tuple(replace(use, wants_ms=None, last=True) for use in (*request.services, *rest))
+        grants = self._each(request, uses, lambda use: self._report(request, use, missing))
+        self._numbers.pop(request.session_id, None)
+        return CreditAnswer(grants, None)
+
+    def restarted(self) -> bool:
+        """The client lost its sessions (RFC 6733 8.16, Origin-State-Id): each ends at its last report."""
+        gone = CallGone(self._charging.desk.clock.now_ms(), restarted=True)
+        channels = list(self._charging.open_channels(self.name))
+        log.warning("client_restarted", client=self.name, calls=len(channels))
+        handled = [self._charging.ask(self.name, channel, gone) for channel in channels]
+        return all(done is not None and done.durable for done in handled)
+
+    # --- one-time events (RFC 8506 6) ---------------------------------------------------------------
+
+    def debit(self, request: CreditRequest) -> CreditAnswer:
+        """Charge each service at once, or refuse it whole. A repeat is answered alike. Raises Unavailable."""
+        if request.repeated or not self._charging.desk.alone:
+            self._meet(request.session_id)
+        return _answer(self._each(request, request.services, lambda use: self._debit(request, use)))
+
+    def refund(self, request: CreditRequest, ticks: int | None = None) -> CreditAnswer:
+        """Give back the price of each service, or `ticks` to the first payer. Once per session and number."""
+        grants = []
+        for use in request.services:
+            call = self._priced(request, use)
+            if isinstance(call, Refusal):
+                grants.append(ServiceGrant(use, refusal=call))
+                continue
+            entries = _refund_entries(call, _quantity(use), ticks)
+            outcome = self._charging.desk.ledger.submit(
+                Post(
+                    key=f"refund:{self.name}:{_digest(request.session_id, use.key, str(request.number))}",
+                    kind="adjust",
+                    entries=entries,
+                    at_ms=request.at_ms,
+                    memo=f"refund {use.terms.name or 'call'} {request.session_id}",
+                    actor=self.name,
+                )
+            )
+            refusal = None if isinstance(outcome, Posted) else Refusal.INSUFFICIENT_FUNDS
+            grants.append(ServiceGrant(use, _quantity(use) if refusal is None else 0, refusal=refusal))
+        return _answer(tuple(grants))
+
+    def enough(self, request: CreditRequest) -> CreditAnswer:
+        """Would each service be granted whole (RFC 8506 6.2, balance check)? Nothing is held."""
+        grants = []
+        for use in request.services:
+            call = self._priced(request, use)
+            if isinstance(call, Refusal):
+                grants.append(ServiceGrant(use, refusal=call))
+                continue
+            outcome = self._rehearse(
+                Hold(
+                    key=f"rehearsal:{call.session.call_id}",
+                    call_id=call.session.call_id,
+                    legs=_paying(call),
+                    total_ms=_quantity(use),
+                    floor_ms=_quantity(use),
+                    at_ms=request.at_ms,
+                )
+            )
+            match outcome:
+                case Refused(reason):
+                    grants.append(ServiceGrant(use, refusal=reason))
+                case Granted():
+                    grants.append(ServiceGrant(use, outcome.granted_ms))
+        return _answer(tuple(grants))
+
+    def price(self, request: CreditRequest) -> Priced:
+        """What would all services of the request cost the first payer (RFC 8506 6.1)? Nothing is held."""
+        currency, ticks = "", 0
+        for use in request.services:
+            call = self._priced(request, use)
+            if isinstance(call, Refusal):
+                return Priced(refusal=call)
+            currency = call.session.legs[0].currency
+            ticks += call.pricers[0].cost(_quantity(use))[0]
+        return Priced(currency, ticks)
+
+    # --- ocs.ports.Switch ---------------------------------------------------------------------------
+
+    def perform(self, command: SwitchCommand) -> bool:
+        """See `ocs.ports.Switch.perform`. Orders wait for the client apart from the meter's own events."""
+        match command:
+            case Allow() | Reject():
+                return True  # told in the answer
+            case Cut():
+                gevent.spawn(self._cut, command)
+                return True
+            case Reask():
+                gevent.spawn(self._ask_again, command)
+                return True
+            case Limit() | Warn():
+                return False
+
+    # --- inside -------------------------------------------------------------------------------------
+
+    def _open(self, request: CreditRequest, use: ServiceUse) -> ServiceGrant:
+        if use.wants_ms is None and self._find(request.session_id, use.key) is None:
+            return ServiceGrant(use)
+        offer = self._offer(request, use, Mode.AUTHORISE, number=request.number)
+        return self._grant(use, self._ask(request, use, offer))
+
+    def _report(
+        self, request: CreditRequest, use: ServiceUse, missing: tuple[int, ...], *, more: bool = False
+    ) -> ServiceGrant:
+        used = Used(
+            at_ms=request.at_ms,
+            number=request.number,
+            used_ms=use.used_ms,
+            wants_ms=None if use.wants_ms is None else _wanted(use),
+            missing=missing,
+            last=use.last,
+            more=more and use.pool,
+            cause=request.cause or ("TERMINATED" if use.last else ""),
+            ended_by=request.ended_by,
+        )
+        if self._find(request.session_id, use.key) is not None:
+            return self._grant(use, self._ask(request, use, used))
+        if not use.used_ms:  # a service that begins in mid session, or one that never did
+            return self._open(request, use) if not use.last else ServiceGrant(use)
+        log.info("use_not_asked_for", client=self.name, session=request.session_id, service=use.key)
+        offer = self._offer(request, use, Mode.WATCH, number=request.number - 1)
+        return self._grant(use, self._ask(request, use, offer, used))
+
+    def _debit(self, request: CreditRequest, use: ServiceUse) -> ServiceGrant:
+        quantity = _quantity(use)
+        offer = self._offer(request, use, Mode.AUTHORISE, number=request.number - 1)
+        whole = replace(offer, first_ms=quantity, least_ms=quantity)
+        session = self._ask(request, use, whole).session
+        if session.refusal is not None:
+            return ServiceGrant(use, refusal=session.refusal, call_id=session.call_id)
+        used = Used(request.at_ms, request.number, quantity, last=True, cause="EVENT")
+        session = self._ask(request, use, used).session
+        return ServiceGrant(use, session.duration_ms, call_id=session.call_id)
+
+    def _offer(self, request: CreditRequest, use: ServiceUse, mode: Mode, *, number: int) -> Offered:
+        terms = use.terms
+        return Offered(
+            at_ms=request.at_ms,
+            mode=mode,
+            origin=request.origin,
+            destination=terms.destination or request.destination,
+            attributes=request.attributes,
+            reach=self._reach,
+            handles={**request.handles, "session_id": request.session_id, "service_key": use.key},
+            call_id=_digest(self.name, request.session_id, use.key),
+            first_ms=max(use.used_ms, 1) if use.wants_ms is None else use.used_ms + _wanted(use),
+            number=number,
+            unit=terms.unit,
+            service=terms.name,
+            tariff=terms.tariff,
+            session=_short(request.session_id),
+            fixed_destination=bool(terms.destination),
+        )
+
+    def _grant(self, use: ServiceUse, handled: Handled) -> ServiceGrant:
+        session = handled.session
+        refused = session.refusal is not None and not session.duration_ms
+        if not handled.durable and not refused:
+            raise Unavailable(f"{session.session_id}: what was reported is not committed")
+        if refused:
+            return ServiceGrant(use, refusal=session.refusal, call_id=session.call_id)
+        if use.last or use.wants_ms is None:
+            return ServiceGrant(use, call_id=session.call_id)
+        if session.state is not State.METERING:
+            return ServiceGrant(use, refusal=Refusal.CALL_CLOSED, call_id=session.call_id)
+        if session.cut_why or not session.usable_ms:
+            refusal = Refusal.ACCOUNT_BLOCKED if session.cut_why else Refusal.INSUFFICIENT_FUNDS
+            return ServiceGrant(use, refusal=refusal, call_id=session.call_id)
+        ticks = self._price_of_rest(session) if use.pool else None
+        return ServiceGrant(use, session.usable_ms, session.final, None, session.call_id, ticks)
+
+    def _price_of_rest(self, session: Session) -> int | None:
+        call = self._charging.calls.by_id(session.call_id)
+        if call is None or not call.pricers:
+            return None
+        price = call.pricers[0]
+        return price.cost(session.granted_ms)[0] - price.cost(session.used_ms)[0]
+
+    def _each(
+        self, request: CreditRequest, uses: Sequence[ServiceUse], work: Callable[[ServiceUse], ServiceGrant]
+    ) -> tuple[ServiceGrant, ...]:
+        """Several services are decided side by side, so that one commit serves them."""
+        if len(uses) == 1:
+            return (work(uses[0]),)
+        jobs = [gevent.spawn(work, use) for use in uses]
+        gevent.joinall(jobs)
+        return tuple(job.get() for job in jobs)
+
+    def _ask(self, request: CreditRequest, use: ServiceUse, *events: Offered | Used) -> Handled:
+        channel = channel_of(request.session_id, use.key)
+        handled = self._charging.ask(self.name, channel, *events)
+        if handled is None or handled.session.state in (State.NEW, State.ASKING):
+            raise Unavailable(
+                f"{self.name} {channel}: the session is on its way to another daemon, or failed"
+            )
+        return handled
+
+    def _priced(self, request: CreditRequest, use: ServiceUse) -> ActiveCall | Refusal:
+        """A call that never happens, with its legs and prices."""
+        desk = self._charging.desk
+        offer = self._offer(request, use, Mode.AUTHORISE, number=request.number)
+        session = Session(
+            call_id=offer.call_id,
+            switch=self.name,
+            channel=channel_of(request.session_id, use.key),
+            live_channel="",
+            mode=offer.mode,
+            origin=offer.origin,
+            destination=offer.destination,
+            offered_at_ms=offer.at_ms,
+            longest_ms=_quantity(use),
+        )
+        call = ActiveCall(session, desk.clock.monotonic_ms())
+        prepared = LegPricing(desk).prepare(call, offer)
+        return prepared.reason if isinstance(prepared, Refused) else call
+
+    # --- which sessions are known -------------------------------------------------------------------
+
+    def _find(self, session_id: str, key: str) -> ActiveCall | None:
+        return self._charging.calls.find(self.name, channel_of(session_id, key))
+
+    def _parts(self, session_id: str) -> list[ActiveCall]:
+        return self._charging.calls.of_session(self.name, _short(session_id))
+
+    def _meet(self, session_id: str) -> list[ActiveCall]:
+        """The session's meters; those of one that nobody here knows are taken in from the database."""
+        parts = self._parts(session_id)
+        if parts:
+            return parts
+        self._read(session_id)
+        return self._parts(session_id)
+
+    def _read(self, session_id: str) -> None:
+        last = -1
+        for snapshot in self._load_session(self.name, _short(session_id)):
+            session = from_row(snapshot)
+            last = max(last, session.reported_no)
+            if self._charging.calls.by_id(session.call_id) is not None:
+                self._charging.catch_up(session)
+                continue
+            self._charging.resume(session)
+            if session.state is not State.CLOSED:
+                log.info("session_taken", client=self.name, session=session_id, call=session.call_id)
+                self._took(session.call_id)
+        if last > self._numbers.get(session_id, -1):
+            self._remember(session_id, last)
+
+    def _numbered(self, request: CreditRequest) -> tuple[int, ...]:
+        """Note the request's number; which ones before it are missing."""
+        last = self._numbers.get(request.session_id)
+        if last is not None and request.number > last + 1 and not self._charging.desk.alone:
+            self._read(request.session_id)  # another daemon may have had them
+            last = self._numbers.get(request.session_id)
+        if last is None:
+            last = max((part.session.reported_no for part in self._parts(request.session_id)), default=None)
+        if last is not None and request.number <= last:
+            return ()
+        self._remember(request.session_id, request.number)
+        if last is None:
+            return ()
+        return tuple(range(max(last + 1, request.number - MISSING_MOST), request.number))
+
+    def _remember(self, session_id: str, number: int) -> None:
+        self._numbers[session_id] = number
+        self._numbers.move_to_end(session_id)
+        if len(self._numbers) > NUMBERS_KEPT:
+            self._numbers.popitem(last=False)
+
+    # --- orders -------------------------------------------------------------------------------------
+
+    def _cut(self, command: Cut) -> None:
+        call = self._charging.calls.find(self.name, command.channel)
+        if call is None:
+            return
+        session = call.session
+        ending = self._control.end(session.handles.get("session_id", ""), session.handles, command.why)
+        log.info("session_cut", call=session.call_id, why=command.why, ending=ending.value)
+        if ending is Ending.GONE:
+            now_ms = self._charging.desk.clock.now_ms()
+            cut = Ended(now_ms, None, "CUT", EndedBy.US, source="cut")
+            self._charging.desk.clock.call_at(
+                now_ms + OWN_WORD_MS, lambda: self._charging.deliver(self.name, session.channel, cut)
+            )
+
+    def _ask_again(self, command: Reask) -> None:
+        call = self._charging.calls.find(self.name, command.channel)
+        if call is not None:
+            handles = call.session.handles
+            taken = self._control.ask_again(handles.get("session_id", ""), handles)
+            log.info("session_told_to_ask", call=call.session.call_id, taken=taken)
+
+
+def channel_of(session_id: str, key: str) -> str:
+    """The channel of a session's meter."""
+    named = key if len(key) <= _KEY_LENGTH else _digest(key)[:_KEY_LENGTH]
+    return f"{_short(session_id)}#{named}" if key else _short(session_id)
+
+
+def _short(session_id: str) -> str:
+    """The id as it is, or its beginning and a digest where the column would not hold it with a key."""
+    most = _CHANNEL_LENGTH - 1 - _KEY_LENGTH
+    return session_id if len(session_id) <= most else f"{session_id[: most - 33]}~{_digest(session_id)}"
+
+
+def _digest(*names: str) -> str:
+    return blake2b("\n".join(names).encode(), digest_size=16).hexdigest()
+
+
+def _wanted(use: ServiceUse) -> int:
+    wanted = use.wants_ms or use.terms.quota_ms
+    return wanted if use.terms.most_ms is None else min(wanted, use.terms.most_ms)
+
+
+def _quantity(use: ServiceUse) -> int:
+    """What a one-time event is about: as much as it wants, or one unit."""
+    return use.wants_ms or use.used_ms or 1_000
+
+
+def _paying(call: ActiveCall) -> tuple[PayingLeg, ...]:
+    pairs = zip(call.session.legs, call.pricers, strict=True)
+    return tuple(PayingLeg(leg.leg_no, leg.account_id, price) for leg, price in pairs if leg.holds)
+
+
+def _refund_entries(call: ActiveCall, quantity: int, ticks: int | None) -> tuple[tuple[int, int], ...]:
+    """Each payer gets back what the quantity costs it now; or the first gets `ticks`, of its payee."""
+    entries: dict[int, int] = {}
+    for leg, price in zip(call.session.legs, call.pricers, strict=True):
+        charge = price.charge(quantity)
+        net, tax = (charge.net_ticks, charge.tax_ticks) if ticks is None else (ticks, 0)
+        parts = [(leg.payer_id, net + tax), (leg.payee_id, -net if leg.tax_id else -net - tax)]
+        if leg.tax_id:
+            parts.append((leg.tax_id, -tax))
+        for account_id, part in parts:
+            entries[account_id] = entries.get(account_id, 0) + part
+        if ticks is not None:
+            break
+    return tuple((account_id, part) for account_id, part in entries.items() if part)
+
+
+def _answer(grants: tuple[ServiceGrant, ...]) -> CreditAnswer:
+    refusals = [grant.refusal for grant in grants]
+    whole = refusals[0] if refusals and all(refusals) else None
+    return CreditAnswer(grants, whole, known=whole is not Refusal.CALL_CLOSED)
