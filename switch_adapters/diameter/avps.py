@@ -1,7 +1,7 @@
 """What bytes say this value? AVPs as they are written (RFC 6733 4.1 to 4.4).
 
-V and M flags are the dictionary's (`names`); an AVP that it does not know gets no M flag. A value that does not
-fit is ValueError, and nothing is ever cut short.
+V and M flags are the dictionary's (`names`); an AVP that it does not know gets no M flag. A value that does
+not fit is ValueError, and nothing is ever cut short.
 """
 
 from __future__ import annotations
