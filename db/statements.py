@@ -131,7 +131,7 @@ class Statements:
         )
         allowance = (
             "SELECT allowance_id, account_id, remaining, held, priority, expires_at_ms, "
-            f"{text('prefixes')}, increment, covers_connect_fee, valid_from_ms FROM allowances WHERE "
+            f"{text('prefixes')}, increment, covers_connect_fee, valid_from_ms, unit FROM allowances WHERE "
         )
         self.allowances = self._read(
             f"{allowance}{dialect.any_of('account_id', 'bigint')} AND (remaining > 0 OR held > 0)", "bigint"

@@ -234,7 +234,7 @@ calls = Table(
     Column("granted_ms", Big, nullable=False, default=0),
     Column("snapshot", JsonText, nullable=False, comment="the whole ocs.sessions.session.Session"),
     Column("saved_at_ms", Big, nullable=False),
-    Column("session", String(128), comment="the session at the switch of which it is a part; NULL: it is all"),
+    Column("session", String(128), comment="the session of which it is a part; NULL: it is all"),
     Index(None, "switch", "channel"),
     Index("ix_calls_open", "switch", sqlite_where=_NOT_CLOSED, postgresql_where=_NOT_CLOSED),
     Index(

@@ -192,6 +192,7 @@ def _allowance(row: Any) -> AllowanceState:
         increment,
         covers,
         valid,
+        unit,
     ) = row
     terms = Allowance(
         allowance_id=allowance_id,
@@ -202,6 +203,7 @@ def _allowance(row: Any) -> AllowanceState:
         prefixes=tuple(orjson.loads(prefixes)),
         increment_s=increment,
         covers_connect_fee=bool(covers),
+        unit=unit,
     )
     return AllowanceState(allowance_id, account_id, remaining, held, terms, valid)
 
@@ -346,7 +348,7 @@ def _gift_row(gift: NewAllowance) -> Row:
         state.allowance_id,
         state.account_id,
         gift.name,
-        "second",
+        terms.unit,
         gift.granted,
         state.remaining,
         state.held,

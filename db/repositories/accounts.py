@@ -152,6 +152,7 @@ def _allowance_view(row: Row[Any]) -> AllowanceView:
         prefixes=tuple(row.prefixes),
         valid_from_ms=row.valid_from_ms,
         expires_at_ms=row.expires_at_ms,
+        unit=row.unit,
     )
 
 

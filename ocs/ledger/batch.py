@@ -271,6 +271,7 @@ def usable(
                     prefixes=terms.prefixes,
                     increment_s=terms.increment_s,
                     covers_connect_fee=terms.covers_connect_fee,
+                    unit=terms.unit,
                 )
             )
     return tuple(found)

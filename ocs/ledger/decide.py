@@ -29,6 +29,7 @@ from ocs.ledger.model import (
 )
 from ocs.ledger.settling import plan_settle, transfer_id_of
 from ocs.money import MAX_TICKS
+from ocs.rating.units import Unit
 from ocs.refusals import Refusal
 
 
@@ -73,7 +74,10 @@ def meaning(command: Command) -> str:
         case Post():
             return f"post {_digest(f'{command.kind} {command.entries}')}"
         case AddAllowance():
-            return f"allowance {_digest(f'{command.account_id} {command.name} {command.units}')}"
+            gift = f"{command.account_id} {command.name} {command.units}"
+            if command.terms.unit != Unit.SECOND:
+                gift += f" {command.terms.unit}"
+            return f"allowance {_digest(gift)}"
 
 
 def _digest(text: str) -> str:

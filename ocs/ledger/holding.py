@@ -256,6 +256,7 @@ def _with_units(a: Allowance, units: int) -> Allowance:
         a.prefixes,
         a.increment_s,
         a.covers_connect_fee,
+        a.unit,
     )
 
 

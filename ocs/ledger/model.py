@@ -69,7 +69,7 @@ class Account:
 
 @dataclass(slots=True)
 class AllowanceState:
-    """One allowance under lock: what is left, and how much of it open holds have set aside (seconds)."""
+    """One allowance under lock: what is left, and how much of it open holds have set aside."""
 
     allowance_id: int
     account_id: int

@@ -1,9 +1,10 @@
 """Which included units does a call use first, and how many? Fall-through from one allowance to the next.
 
-Those that serve the destination and are valid at the answer stand in order of priority (lower first), then
-earliest expiry, then age. Each covers as many call seconds as it has units, then the next goes on, then
-money. Drawing rounds up to the allowance's own increment; its last increment may be cut short by what is
-left, so no unit is ever stranded. An allowance that is valid at the answer serves the whole call.
+Those that count what the tariff counts, serve the destination and are valid at the answer stand in order of
+priority (lower first), then earliest expiry, then age. Each covers as many call seconds (octets …) as it has
+units, then the next goes on, then money. Drawing rounds up to the allowance's own increment; its last
+increment may be cut short by what is left, so no unit is ever stranded. An allowance that is valid at the
+answer serves the whole call.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ocs.rating.destinations import WHOLE
 from ocs.rating.model import Allowance, Draw
+from ocs.rating.units import Unit
 
 
 class Cover(NamedTuple):
@@ -40,17 +43,19 @@ class Cover(NamedTuple):
 NO_COVER = Cover((), 0, False)
 
 
-def cover(allowances: Sequence[Allowance], destination: str, at_ms: int) -> Cover:
-    """The allowances that serve a call to `destination` answered at `at_ms`, in the order of use.
+def cover(allowances: Sequence[Allowance], destination: str, at_ms: int, unit: str = Unit.SECOND) -> Cover:
+    """The allowances of `unit` that serve a call to `destination` answered at `at_ms`, in the order of use.
 
     The connect fee is covered if the first of them says so: it is the one that the call begins on.
     """
+    whole = destination + WHOLE  # begins as the number does, and with keys that are all of it
     usable = [
         a
         for a in allowances
         if a.units > 0
+        and a.unit == unit
         and (a.expires_at_ms is None or at_ms < a.expires_at_ms)
-        and (not a.prefixes or destination.startswith(a.prefixes))
+        and (not a.prefixes or whole.startswith(a.prefixes))
     ]
     if not usable:
         return NO_COVER

@@ -16,6 +16,7 @@ from ocs.errors import CallerError, NotFound
 from ocs.rating.pricing.amounts import Fx, reduced
 from ocs.rating.pricing.quote import Quote
 from ocs.rating.tariff import Tariff, VersionInfo
+from ocs.rating.units import Unit, plural
 from ocs.refusals import Refusal
 
 
@@ -110,16 +111,19 @@ class TariffBook:
         at_ms: int,
         currency: str,
         version_id: int | None = None,
+        unit: str = Unit.SECOND,
     ) -> Quote | Refusal:
         """The price of a call answered at `at_ms`, for a payer whose account is in `currency`.
 
-        destination: E.164 digits (or a short number as the number plan keeps it); origin: the caller, E.164
-        digits or anything. version_id: the version that the call has already; the quote is the same again.
-        Refusal: NO_RATE (also: no such tariff, none in force, no exchange rate) or NUMBER_BLOCKED.
+        destination: E.164 digits (or a short number as the number plan keeps it), or a key; origin: the
+        caller, E.164 digits or anything. version_id: the version that the call has already; the quote is the
+        same again. unit: what is counted.
+        Refusal: NO_RATE (also: no such tariff, none in force, one that counts something else, no exchange
+        rate) or NUMBER_BLOCKED.
         Raises NotFound if the pinned version is not in the book.
         """
         version = self.in_force(tariff, at_ms) if version_id is None else self.version(version_id)
-        if version is None:
+        if version is None or version.terms.unit != unit:
             return Refusal.NO_RATE
         week = version.terms.week
         band = week.band_at(at_ms) if week.bands else ""
@@ -134,6 +138,11 @@ class TariffBook:
             return Refusal.NO_RATE
         return Quote(version, match, destination, caller, at_ms, currency, fx)
 
+    def unit_of(self, tariff: str, at_ms: int) -> str | None:
+        """What the version in force counts; None if there is none."""
+        version = self.in_force(tariff, at_ms)
+        return version.terms.unit.value if version else None
+
     def fx(self, base: str, quote: str, at_ms: int) -> Fx | None:
         """1 `base` in `quote` at that time: the newest rate of the pair, else of the pair turned round."""
         if base == quote:
@@ -144,9 +153,17 @@ class TariffBook:
             return Fx(*reduced(inverse.denominator, inverse.numerator))
         return None
 
-    def explain_refusal(self, tariff: str, destination: str, origin: str, at_ms: int, currency: str) -> str:
+    def explain_refusal(
+        self,
+        tariff: str,
+        destination: str,
+        origin: str,
+        at_ms: int,
+        currency: str,
+        unit: str = Unit.SECOND,
+    ) -> str:
         """Why `quote` refuses, in words for an operator; empty if it does not."""
-        refusal = self.quote(tariff, destination, origin, at_ms, currency)
+        refusal = self.quote(tariff, destination, origin, at_ms, currency, unit=unit)
         if isinstance(refusal, Quote):
             return ""
         if refusal is Refusal.NUMBER_BLOCKED:
@@ -156,6 +173,8 @@ class TariffBook:
         version = self.in_force(tariff, at_ms)
         if version is None:
             return f"tariff {tariff} has no version in force at that time"
+        if version.terms.unit != unit:
+            return f"tariff {tariff} counts {plural(version.terms.unit)}, not {plural(Unit(unit))}"
         if self.fx(version.terms.currency, currency, at_ms) is None:
             return f"there is no exchange rate from {version.terms.currency} to {currency} at that time"
         return f"tariff {tariff}, version {version.info.version}, has no rate for {destination} then"

@@ -2,6 +2,9 @@
 
 A number plan says how people dial where the switch stands. What it lists as special (emergency, short codes)
 stays as it is, so that tariffs can price it as a prefix of its own.
+
+What is no number (a rating group, an access point) is a key: it stands for itself and not for all that begins
+with it. Where keys and prefixes are kept together, a key ends in `WHOLE`.
 """
 
 from __future__ import annotations
@@ -9,6 +12,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from ocs.errors import CallerError
+
+WHOLE: Final = "$"
+"""Ends a key among prefixes: rating group "10$" is not the beginning of 100."""
+
+_KEY: Final = re.compile(r"[A-Za-z0-9._:@-]{1,31}")
+
+
+def whole_key(text: str) -> str:
+    """A key as it is kept among prefixes. Raises CallerError."""
+    if not _KEY.fullmatch(text):
+        raise CallerError(f"{text!r} is not a key: letters, digits and . _ : @ - only, up to 31")
+    return text + WHOLE
 
 
 class Bare(StrEnum):

@@ -15,9 +15,10 @@ from typing import Protocol
 class Allowance:
     """Included units as pricing sees them: what this one call may draw.
 
-    `units` is what is left for this call (remaining minus what other calls hold), in seconds.
-    `prefixes` is empty for "any destination", else E.164 digit prefixes. `increment_s` rounds what is
-    drawn up to whole increments. `sequence` orders equals by age (older first).
+    `units` is what is left for this call (remaining minus what other calls hold), in whole `unit`s
+    (`ocs.rating.units`: seconds, unless it says otherwise); only a tariff that counts the same draws it.
+    `prefixes` is empty for "any destination", else E.164 digit prefixes, and keys that end in "$".
+    `increment_s` rounds what is drawn up to whole increments. `sequence` orders equals by age (older first).
     """
 
     allowance_id: int
@@ -28,11 +29,12 @@ class Allowance:
     prefixes: tuple[str, ...] = ()
     increment_s: int = 1
     covers_connect_fee: bool = False
+    unit: str = "second"
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Units (seconds) taken from one allowance."""
+    """Units (of the tariff: seconds, octets …) taken from one allowance."""
 
     allowance_id: int
     units: int
@@ -44,7 +46,7 @@ class ChargeLine:
 
     kind: see `ocs.rating.pricing.explain`. Lines of kind tax and tax_rounding add up to the charge's tax.
     The integers may need more than 64 bits when an exchange rate has many decimals.
-    text: words a subscriber could read. from_s/to_s: the billed seconds it covers.
+    text: words a subscriber could read. from_s/to_s: the billed seconds (octets …) it covers.
     """
 
     kind: str
@@ -57,7 +59,10 @@ class ChargeLine:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The priced result for one leg: lines whose exact amounts add up to `total_ticks`."""
+    """The priced result for one leg: lines whose exact amounts add up to `total_ticks`.
+
+    duration_ms in thousandths of what the tariff counts, billed_s in whole ones (`ocs.rating.units`).
+    """
 
     currency: str
     duration_ms: int
@@ -76,6 +81,7 @@ class Charge:
 class Pricer(Protocol):
     """What the ledger needs of rating: a rate bound to one leg of one call (`ocs.rating.pricing.quote`).
 
+    Durations are in thousandths of what the tariff counts: milliseconds of talk, 1/1000 octet …
     Both are pure and each other's inverse:
     charge(reach(f)).total <= f < charge(reach(f) + one increment).total, unless capped.
     """

@@ -16,6 +16,9 @@ cost more than 5 (without `end` it would go on for nothing). Fields stand in thi
 apply, so equal rates have equal texts.
 
 Amounts inside are integers in 1e-10 of the tariff currency's major unit (`PRICE_UNITS` make 1).
+
+What is called seconds here is whatever the tariff counts (`ocs.rating.units`): 0:0.01/1048576+1024 in a
+tariff of octets reads 0.01 per 1,048,576 octets, in blocks of 1,024.
 """
 
 from __future__ import annotations
@@ -29,15 +32,13 @@ from typing import Final
 
 from ocs.errors import CallerError
 from ocs.money import PRICE_DECIMALS
+from ocs.rating.units import MAX_QUANTITY, Unit, format_quantity, longest
 
 PRICE_UNITS: Final = 10**PRICE_DECIMALS
 """Integer price units in one major unit."""
 
 MAX_PRICE: Final = 1_000_000 * PRICE_UNITS
 """A dearer price is a slip of the pen; the bound also keeps a day's call within 64 bits of ticks."""
-
-MAX_SECONDS: Final = 86_400
-"""Longest increment and longest `per_s`: a day."""
 
 DISTINCT_RATES: Final = 65_536
 """Distinct specs kept parsed, at most; the least recently used are parsed again."""
@@ -115,25 +116,30 @@ def format_price(units: int) -> str:
     return f"{whole}.{fraction:0{PRICE_DECIMALS}d}".rstrip("0")
 
 
-def check_steps(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Return `steps` if a call can be priced by them: the first from 0, rising, sane. Raises CallerError."""
+def check_steps(steps: tuple[Step, ...], unit: Unit | None = None) -> tuple[Step, ...]:
+    """Return `steps` if a call can be priced by them: the first from 0, rising, sane. Raises CallerError.
+
+    unit: what the tariff counts; None: the steps were checked when their sheet came in.
+    """
     if not steps or steps[0].from_s != 0:
         raise CallerError("the first step must start at second 0")
     for before, after in pairwise(steps):
         if after.from_s <= before.from_s:
             raise CallerError(f"step from second {after.from_s} does not follow {before.from_s}")
+    most = longest(unit) if unit else MAX_QUANTITY
     for step in steps:
-        for what, seconds in (("price interval", step.per_s), ("increment", step.increment_s)):
-            if not 1 <= seconds <= MAX_SECONDS:
-                raise CallerError(f"{what} of {seconds} s is not between 1 and {MAX_SECONDS}")
+        for what, quantity in (("price interval", step.per_s), ("increment", step.increment_s)):
+            if not 1 <= quantity <= most:
+                counted = format_quantity(quantity, unit or Unit.SECOND)
+                raise CallerError(f"{what} of {counted} is not between 1 and {most}")
     return steps
 
 
-_STEP = re.compile(r"([0-9]{1,9}):([0-9.]+)/([0-9]{1,9})\+([0-9]{1,9})")
+_STEP = re.compile(r"([0-9]{1,13}):([0-9.]+)/([0-9]{1,13})\+([0-9]{1,13})")
 
 
-def parse_steps(text: str) -> tuple[Step, ...]:
-    """The `step, step …` part of a spec. Raises CallerError."""
+def parse_steps(text: str, unit: Unit | None = None) -> tuple[Step, ...]:
+    """The `step, step …` part of a spec; `unit` as for `check_steps`. Raises CallerError."""
     steps = []
     for part in text.split(","):
         found = _STEP.fullmatch(part.strip())
@@ -143,7 +149,7 @@ def parse_steps(text: str) -> tuple[Step, ...]:
             )
         from_s, price, per_s, increment_s = found.groups()
         steps.append(Step(int(from_s), parse_price(price), int(per_s), int(increment_s)))
-    return check_steps(tuple(steps))
+    return check_steps(tuple(steps), unit)
 
 
 def format_spec(rate: Rate) -> str:

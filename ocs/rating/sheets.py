@@ -4,19 +4,29 @@ All or nothing: a sheet with one bad row gives a report of every bad row and no 
 the columns:
 
     prefix          required; digits, "+" allowed; lists and ranges "4915, 4916-4919"; "*" for any number
-    price           per `per_s` seconds (a minute); required unless `steps` or `blocked` stands in its place
-    per_s           seconds that the price is for; 60 if empty
+    key             in place of prefix, where no numbers are dialled: a rating group or another name that
+                    counts as a whole (10 is not the beginning of 100); lists "10, 11"; "*" for any other
+    price           of `per` seconds (a minute); required unless `steps` or `blocked` stands in its place
+    per             of how many seconds, octets or units the price is (of seconds also: per_s); the terms'
+                    default if empty
     increment       "60/60", "30/6", "1"; the terms' default if empty
     steps           instead of price: "0:0.10/60+60,600:0.05/60+60" (see ocs.rating.rate)
     name            what the prefix is called (or: destination)
     currency        checked against the terms
-    connect_fee, grace_s, min_cost, max_cost
+    connect_fee, grace (of seconds also: grace_s), min_cost, max_cost
     max_strategy    free (the rest costs nothing) or end (the call ends there); free if empty
     blocked         yes or no
     effective_from, effective_until   a day or a time, in the tariff's zone unless it says another
     origin, band    names in the terms
 
 Comma, semicolon or tab between fields; with semicolons numbers may have a decimal comma.
+
+Quantities are whole numbers of what the terms say the tariff counts; octets may be written 512 KiB or 10 MB.
+Data at 0.01 per MiB, charged by the KiB (terms: unit = "octet"), and another group at half of it:
+
+    key,name,price,per,increment
+    "10, 11",Internet,0.01,1 MiB,1 KiB
+    20,Video,0.005,1048576,1024
 """
 
 from __future__ import annotations
@@ -30,14 +40,24 @@ from itertools import chain
 from typing import Final
 
 from ocs.errors import CallerError
-from ocs.rating.rate import Rate, Step, check_steps, format_spec, parse_price, parse_steps
-from ocs.rating.terms import Terms, parse_increments
+from ocs.money import tick_decimals
+from ocs.rating.destinations import WHOLE, whole_key
+from ocs.rating.rate import PRICE_UNITS, Rate, Step, check_steps, format_spec, parse_price, parse_steps
+from ocs.rating.terms import Terms, parse_increments, parse_per
+from ocs.rating.units import MOST, Unit, format_quantity, longest, parse_quantity, plural
 
 COLUMNS: Final = frozenset({
-    "prefix", "price", "per_s", "increment", "steps", "name", "currency", "connect_fee", "grace_s",
+    "prefix", "key", "price", "per", "increment", "steps", "name", "currency", "connect_fee", "grace",
     "min_cost", "max_cost", "max_strategy", "blocked", "effective_from", "effective_until", "origin", "band",
 })  # fmt: skip
 _ALIASES: Final = {"destination": "name", "increments": "increment", "fee": "connect_fee"}
+_OF_SECONDS: Final = {"per_s": "per", "grace_s": "grace"}
+"""Names that say seconds; a sheet that counts something else may not use them."""
+
+MAX_CHARGE_TICKS: Final = 10**18
+"""What the most of a session may cost before tax: 64 bits hold nine times as much."""
+
+MAX_GRACE_S: Final = 999_999
 
 MAX_RANGE: Final = 10_000
 """Prefixes that one field may stand for."""
@@ -89,7 +109,9 @@ def parse_sheet(
         for prefix in prefixes:
             first = rows_of.setdefault(prefix, number)
             if first != number:
-                sheet.errors.append(RowError(number, f"prefix {prefix or '*'} stands in row {first} already"))
+                what = "key" if "key" in columns else "prefix"
+                told_as = prefix.removesuffix(WHOLE) or "*"
+                sheet.errors.append(RowError(number, f"{what} {told_as} stands in row {first} already"))
             else:
                 sheet.rows.append((prefix, rate_name, spec))
         if on_progress and number - told >= PROGRESS_EVERY:
@@ -107,7 +129,12 @@ def _columns(header: list[str], terms: Terms) -> dict[str, int]:
     columns: dict[str, int] = {}
     for index, title in enumerate(header):
         name = re.sub(r"[\s-]+", "_", title.strip().lower())
-        name = _ALIASES.get(name, name)
+        if name in _OF_SECONDS and terms.unit is not Unit.SECOND:
+            raise CallerError(
+                f"column {title.strip()!r} counts seconds, this tariff {plural(terms.unit)}: "
+                f"call it {_OF_SECONDS[name]}"
+            )
+        name = _OF_SECONDS.get(name) or _ALIASES.get(name, name)
         if not name or name in ignored or title.strip().lower() in ignored:
             continue
         if name not in COLUMNS:
@@ -118,8 +145,10 @@ def _columns(header: list[str], terms: Terms) -> dict[str, int]:
         if name in columns:
             raise CallerError(f"column {title.strip()!r} stands twice")
         columns[name] = index
-    if "prefix" not in columns:
+    if "prefix" not in columns and "key" not in columns:
         raise CallerError("column 'prefix' is missing")
+    if "prefix" in columns and "key" in columns:
+        raise CallerError("column 'key' stands in place of 'prefix': leave one of them out")
     if not columns.keys() & {"price", "steps"}:
         raise CallerError("column 'price' is missing")
     return columns
@@ -155,9 +184,12 @@ class _RowParser:
         self._terms = terms
         self._decimal_comma = decimal_comma
         self._width = max(columns.values()) + 1
-        self._prefix_at = columns["prefix"]
+        self._expand = expand_keys if "key" in columns else expand_prefixes
+        self._prefix_at = columns["key" if "key" in columns else "prefix"]
         self._name_at = columns.get("name")
-        self._price_columns = [index for name, index in columns.items() if name not in ("prefix", "name")]
+        self._price_columns = [
+            index for name, index in columns.items() if name not in ("prefix", "key", "name")
+        ]
         self._known: dict[tuple[str, ...], tuple[str, str]] = {}
         self._names: dict[str, str] = {}
 
@@ -174,7 +206,7 @@ class _RowParser:
         name = self._names.setdefault(name, name)
         if len(name) > 100:
             raise CallerError(f"the name is longer than 100 characters: {name[:20]}…")
-        return name, expand_prefixes(fields[self._prefix_at]), *known
+        return name, self._expand(fields[self._prefix_at]), *known
 
     def _rate(self, fields: list[str]) -> Rate:
         def text(column: str) -> str:
@@ -199,7 +231,7 @@ class _RowParser:
         rate = Rate(
             steps=() if blocked else self._steps(text),
             fee=self._price("connect_fee", text("connect_fee")),
-            grace_s=_whole("grace_s", text("grace_s"), 0),
+            grace_s=self._grace(text("grace")),
             min_cost=minimum,
             max_cost=maximum,
             max_ends_call=strategy == "end",
@@ -209,20 +241,48 @@ class _RowParser:
             band=band,
         )
         check_limits(rate)
+        check_headroom(rate, self._terms)
         return rate
 
     def _steps(self, text: Callable[[str], str]) -> tuple[Step, ...]:
+        unit = self._terms.unit
         if text("steps"):
-            if text("price") or text("increment") or text("per_s"):
-                raise CallerError("steps stand in place of price, per_s and increment: leave those empty")
-            return parse_steps(text("steps"))
+            if text("price") or text("increment") or text("per"):
+                raise CallerError("steps stand in place of price, per and increment: leave those empty")
+            return parse_steps(text("steps"), unit)
         if not text("price"):
             raise CallerError("price is missing")
         price = self._price("price", text("price"))
-        per_s = _whole("per_s", text("per_s"), 60)
-        first, after = parse_increments(text("increment")) if text("increment") else self._terms.increments
-        opening = Step(0, price, per_s, first)
-        return check_steps((opening,) if first == after else (opening, Step(first, price, per_s, after)))
+        per = self._per(text("per"))
+        first, after = self._terms.increments
+        if text("increment"):
+            first, after = parse_increments(text("increment"), unit)
+        opening = Step(0, price, per, first)
+        steps = (opening,) if first == after else (opening, Step(first, price, per, after))
+        return check_steps(steps, unit)
+
+    def _per(self, text: str) -> int:
+        terms = self._terms
+        try:
+            per = parse_per(text or terms.per, terms.unit)
+        except CallerError as error:
+            raise CallerError(f"per: {error.message}") from None
+        if per is None:
+            raise CallerError(
+                f"per is missing: of how many {plural(terms.unit)} is the price, as in 1048576?"
+            )
+        return per
+
+    def _grace(self, text: str) -> int:
+        unit = self._terms.unit
+        column, most = ("grace_s", MAX_GRACE_S) if unit is Unit.SECOND else ("grace", longest(unit))
+        try:
+            grace = parse_quantity(text or "0", unit)
+        except CallerError as error:
+            raise CallerError(f"{column}: {error.message}") from None
+        if grace > most:
+            raise CallerError(f"{column}: {text} is more than {format_quantity(most, unit)}")
+        return grace
 
     def _price(self, column: str, text: str) -> int:
         if not text:
@@ -258,6 +318,21 @@ def check_limits(rate: Rate) -> None:
             )
 
 
+def check_headroom(rate: Rate, terms: Terms) -> None:
+    """Raise CallerError if the most that a session may use would cost more than 64 bits hold.
+
+    Seconds need no look: `MAX_PRICE` bounds the dearest day.
+    """
+    if terms.unit is Unit.SECOND:
+        return
+    most, ticks = MOST[terms.unit], 10 ** tick_decimals(terms.currency)
+    for step in rate.steps:
+        if step.price * most * ticks > MAX_CHARGE_TICKS * PRICE_UNITS * step.per_s:
+            raise CallerError(
+                f"the price is too large: {format_quantity(most, terms.unit)} could not be charged"
+            )
+
+
 _LIST = re.compile(r"[,;|\s]+")
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -288,12 +363,14 @@ def expand_prefixes(text: str) -> list[str]:
     return prefixes
 
 
-def _whole(column: str, text: str, default: int) -> int:
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 6:
-        raise CallerError(f"{column}: {text!r} is not a whole number of seconds")
-    return int(text)
+def expand_keys(text: str) -> list[str]:
+    """ "10, 11" as ["10$", "11$"]; "*" as [""]: any other. Raises CallerError."""
+    if text.strip() == "*":
+        return [""]
+    keys = _LIST.split(text.strip(" ,;|\t"))
+    if keys == [""]:
+        raise CallerError("key is missing")
+    return [whole_key(key) for key in keys]
 
 
 def _yes(text: str) -> bool:

@@ -1,8 +1,9 @@
 """Which rate does a call get? One version of a tariff: its terms and its rates by prefix.
 
-The rule, at any moment of a call answered at `at_ms`: of the rates in force at the answer, the longest
-prefix; then the most specific origin (most matching digits of the caller); then the time band of the moment
-before "any time"; then the newest effective date; then the later row of the sheet.
+The rule, at any moment of a call answered at `at_ms`: of the rates in force at the answer, the one whose key
+is the whole destination, else the longest prefix; then the most specific origin (most matching digits of the
+caller); then the time band of the moment before "any time"; then the newest effective date; then the later
+row of the sheet.
 
 A prefix's rates are one shared tuple of (name, spec) rows: a deck repeats few, so a million prefixes cost a
 dictionary entry and a key each. A version never changes once it is made.
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ocs.rating.destinations import WHOLE
 from ocs.rating.rate import Rate, parse_spec
 from ocs.rating.terms import Terms
 
@@ -62,7 +64,7 @@ class VersionInfo:
 
 
 class RateTable:
-    """Prefix to rates, built once and then only read."""
+    """Prefix (or whole key, marked by `WHOLE`) to rates, built once and then only read."""
 
     def __init__(self, rows: Iterable[tuple[str, str, str]]) -> None:
         """`rows`: (prefix, name, spec), in the order of the sheet."""
@@ -77,6 +79,7 @@ class RateTable:
                 cell = cells[prefix] + cell
             cells[prefix] = cell
         self._cells = cells
+        self._has_keys = any(prefix.endswith(WHOLE) for prefix in cells)
         self._lengths = tuple(sorted({len(prefix) for prefix in cells}, reverse=True))
 
     def __len__(self) -> int:
@@ -90,8 +93,10 @@ class RateTable:
         return self._cells.get(prefix, ())
 
     def along(self, number: str) -> Iterator[tuple[str, Cell]]:
-        """The prefixes of `number` that have rates, longest first."""
+        """What has rates among the number as a whole and its prefixes, longest first."""
         cells = self._cells
+        if self._has_keys and (whole := number + WHOLE) in cells:
+            yield number, cells[whole]
         for length in self._lengths:
             prefix = number[:length]
             if prefix in cells and len(prefix) == length:

@@ -4,10 +4,12 @@ Terms come from a TOML table beside the sheet and are stored as that same table 
 operator wrote is what is kept. `parse_terms` says everything that is wrong with it at once.
 
     currency = "EUR"
+    unit = "second"                     # what the rates count: second, octet, unit, money (ocs.rating.units)
     decimals = 4                        # of an amount on a charge; never finer than a tick
     rounding = "half-up"                # up, down, half-up, half-even
-    duration = "ceil"                   # milliseconds to billable seconds: ceil, floor, half-up
+    duration = "ceil"                   # thousandths to whole seconds (octets …): ceil, floor, half-up
     zone = "Europe/Berlin"
+    per = 60                            # of how many a price is, for rows that do not say; octets: "1 MiB"
     increments = "60/60"                # for rows of the sheet that have none
     tax_included = false                # true: the prices contain the taxes already
     holidays = ["12-25", "2027-03-26"]  # every year, or one day
@@ -16,6 +18,10 @@ operator wrote is what is kept. `parse_terms` says everything that is wrong with
     ignore_columns = ["country"]        # of the sheet
     [origins]
     eea = ["43", "49"]
+
+`per` is 60 seconds, 1 unit or one whole of the currency if nothing is said; octets have no such custom, so it
+stands in the terms or in every row. Only seconds of talk change price with the clock while they run: whatever
+else is counted keeps the band that is in force when the session starts.
 """
 
 from __future__ import annotations
@@ -31,8 +37,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ocs.errors import CallerError
 from ocs.money import Rounding, check_currency, tick_decimals
-from ocs.rating.rate import MAX_SECONDS, NAME
+from ocs.rating.rate import NAME
 from ocs.rating.timebands import DAY_KINDS, DAY_MINUTES, Band, Week
+from ocs.rating.units import Unit, format_quantity, longest, parse_quantity, parse_unit
 
 TAX_SCALE: Final = 1_000_000
 """A tax of 100 % is this many parts: percent with four decimals."""
@@ -71,7 +78,10 @@ class Tax:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What every rate of a tariff version shares. `source` is the table it was read from."""
+    """What every rate of a tariff version shares. `source` is the table it was read from.
+
+    per: of how many units a price is, in rows that do not say; None: each row has to say.
+    """
 
     currency: str
     decimals: int
@@ -84,6 +94,8 @@ class Terms:
     origins: Mapping[str, tuple[str, ...]]
     ignore_columns: tuple[str, ...]
     source: Mapping[str, Any] = field(compare=False)
+    unit: Unit = Unit.SECOND
+    per: int | None = 60
 
     def origin_rank(self, origin_set: str, caller: str) -> int:
         """How specifically the set names this caller: digits of its longest matching prefix, 0 if none."""
@@ -117,6 +129,7 @@ def parse_terms(table: Mapping[str, Any]) -> Terms:
     if "currency" not in table:
         problems.append("currency: is missing")
     currency = read("currency", "XXX", lambda value: check_currency(str(value)))
+    unit = read("unit", Unit.SECOND, parse_unit) or Unit.SECOND
     zone = read("zone", "UTC", _zone)
     bands = read("bands", [], lambda rows: tuple(_band(row) for row in rows))
     holidays = read("holidays", [], lambda days: frozenset(_holiday(day) for day in days))
@@ -126,12 +139,14 @@ def parse_terms(table: Mapping[str, Any]) -> Terms:
         rounding=read("rounding", "half-up", lambda value: _one_of(Rounding, value)),
         duration=read("duration", "ceil", lambda value: _one_of(DurationRule, value)),
         week=Week(zone, bands, holidays),
-        increments=read("increments", "1/1", parse_increments),
+        increments=read("increments", "1/1", lambda value: parse_increments(value, unit)),
         taxes=read("tax", [], lambda rows: tuple(_tax(row) for row in rows)),
         tax_included=read("tax_included", False, _flag),
         origins=read("origins", {}, _origins),
         ignore_columns=read("ignore_columns", [], lambda names: tuple(_text(name) for name in names)),
         source={key: _plain(value) for key, value in table.items()},
+        unit=unit,
+        per=read("per", _usual_per(unit, currency or "XXX"), lambda value: parse_per(value, unit)),
     )
     known = set(Terms.__slots__) - {"source", "taxes", "week"} | {"zone", "bands", "holidays", "tax"}
     problems += [f"{key}: is not a term" for key in table if key not in known]
@@ -142,15 +157,33 @@ def parse_terms(table: Mapping[str, Any]) -> Terms:
     return terms
 
 
-def parse_increments(text: object) -> tuple[int, int]:
-    """ "30/6" as (30, 6): first block and next blocks in seconds; "1" means 1/1. Raises CallerError."""
-    found = re.fullmatch(r"\s*([0-9]{1,6})\s*(?:/\s*([0-9]{1,6})\s*)?", str(text))
-    if not found:
-        raise CallerError(f"{text!r} is not an increment", hint="write 60/60, 30/6 or 1")
-    first, after = int(found[1]), int(found[2] or found[1])
-    if not (1 <= first <= MAX_SECONDS and 1 <= after <= MAX_SECONDS):
-        raise CallerError(f"{text!r}: increments go from 1 to {MAX_SECONDS} s")
+def parse_increments(text: object, unit: Unit = Unit.SECOND) -> tuple[int, int]:
+    """ "30/6" as (30, 6): first block and next blocks; "1" means 1/1. Raises CallerError."""
+    first_text, slash, after_text = str(text).partition("/")
+    try:
+        first = parse_quantity(first_text, unit)
+        after = parse_quantity(after_text, unit) if slash else first
+    except CallerError:
+        raise CallerError(f"{text!r} is not an increment", hint="write 60/60, 30/6 or 1") from None
+    most = longest(unit)
+    if not (1 <= first <= most and 1 <= after <= most):
+        raise CallerError(f"{text!r}: increments go from 1 to {format_quantity(most, unit)}")
     return first, after
+
+
+def parse_per(value: object, unit: Unit) -> int | None:
+    """Of how many units a price is: 60, "1 MiB"; None stays None. Raises CallerError."""
+    if value is None:
+        return None
+    per = parse_quantity(value, unit)
+    if not 1 <= per <= longest(unit):
+        raise CallerError(f"{value!r} is not from 1 to {format_quantity(longest(unit), unit)}")
+    return per
+
+
+def _usual_per(unit: Unit, currency: str) -> int | None:
+    """What a price is for by custom: a minute, a unit, one whole of the currency. Octets have no custom."""
+    return {Unit.SECOND: 60, Unit.UNIT: 1, Unit.MONEY: 10 ** tick_decimals(currency)}.get(unit)
 
 
 def _one_of(kind: type[E], value: object) -> E:

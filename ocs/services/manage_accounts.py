@@ -18,6 +18,7 @@ from ocs.ledger.model import AccountKind, AccountStatus, AddAllowance, Outcome, 
 from ocs.money import check_currency
 from ocs.ports import Clock, Ledger
 from ocs.rating.model import Allowance
+from ocs.rating.units import Unit
 
 HOUSE_KINDS: Final = frozenset({AccountKind.REVENUE, AccountKind.COST, AccountKind.TAX, AccountKind.CASH})
 
@@ -40,7 +41,7 @@ CHANGEABLE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AllowanceView:
-    """Included units of an account (seconds)."""
+    """Included units of an account: seconds, or what `unit` says (`ocs.rating.units`)."""
 
     allowance_id: int
     name: str
@@ -51,6 +52,7 @@ class AllowanceView:
     prefixes: tuple[str, ...]
     valid_from_ms: int
     expires_at_ms: int | None
+    unit: str = "second"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class NewAllowance:
-    """Included seconds to give."""
+    """Included units to give; `prefixes` are of numbers, or keys that end in "$" (a rating group)."""
 
     name: str
     units: int
@@ -116,6 +118,7 @@ class NewAllowance:
     increment_s: int = 1
     expires_at_ms: int | None = None
     covers_connect_fee: bool = False
+    unit: Unit = Unit.SECOND
 
 
 class AccountStore(Protocol):
@@ -236,6 +239,7 @@ class ManageAccounts:
             prefixes=new.prefixes,
             increment_s=new.increment_s,
             covers_connect_fee=new.covers_connect_fee,
+            unit=new.unit.value,
         )
         return self._ledger.submit(
             AddAllowance(

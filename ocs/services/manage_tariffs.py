@@ -21,6 +21,7 @@ from ocs.rating.rate import parse_spec
 from ocs.rating.sheets import RowError, parse_sheet
 from ocs.rating.tariff import Match, RateTable, Tariff, VersionInfo
 from ocs.rating.terms import parse_terms
+from ocs.rating.units import plural
 
 SUPERSEDED_KEEP_MS = 86_400_000
 """A version stays in the book for a day after the next took over: calls may still need it."""
@@ -107,7 +108,7 @@ def import_tariff(
     """Bring a sheet in as a tariff's next version, in force for calls answered from effective_from_ms on.
 
     Errors of rows come back in the report, nothing written. Raises CallerError for a bad name, bad terms
-    (TermsError), an effective date in the past, or another currency than the tariff has.
+    (TermsError), an effective date in the past, or another currency or unit than the tariff has.
     """
     if not _TARIFF_NAME.fullmatch(name):
         raise CallerError(f"{name!r} is not a tariff name", hint="use letters, digits, dot, dash, underscore")
@@ -123,6 +124,11 @@ def import_tariff(
             f"tariff {name} is in {known[-1].currency}, not {parsed_terms.currency}",
             hint="import it under another name",
         )
+    if known and (counts := parse_terms(known[-1].terms).unit) is not parsed_terms.unit:
+        raise CallerError(
+            f"tariff {name} counts {plural(counts)}, not {plural(parsed_terms.unit)}",
+            hint="import it under another name",
+        )
     digest = hashlib.sha256(repr(sorted(parsed_terms.source.items())).encode())
     sheet = parse_sheet(
         _digested(csv_lines, digest.update), parsed_terms, on_progress=lambda done: tell("read", done, None)
@@ -136,7 +142,10 @@ def import_tariff(
     counts: Counter[ChangeKind] = Counter()
     changes: list[Change] = []
     old = _loaded(store, book, before).rates if before else None
-    for change in differences(old, table, effective_from_ms, lambda done, of: tell("compare", done, of)):
+    compared = differences(
+        old, table, effective_from_ms, lambda done, of: tell("compare", done, of), parsed_terms.unit
+    )
+    for change in compared:
         counts[change.kind] += 1
         if len(changes) < SHOWN_CHANGES:
             changes.append(change)
@@ -202,6 +211,7 @@ def diff_versions(
         _loaded(store, book, after).rates,
         after.effective_from_ms,
         lambda done, of: tell("compare", done, of),
+        parse_terms(after.terms).unit,
     )
 
 

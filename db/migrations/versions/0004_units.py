@@ -1,4 +1,4 @@
-"""Units: a record says what was counted and for which service; the parts of one session are found together."""
+"""Units: a record says what was counted and for which service; parts of one session are found together."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -37,7 +37,7 @@ def upgrade() -> None:
             "session",
             sa.String(length=128),
             nullable=True,
-            comment="the session at the switch of which it is a part; NULL: it is all",
+            comment="the session of which it is a part; NULL: it is all",
         ),
     )
     of_a_session = sa.text("session IS NOT NULL")

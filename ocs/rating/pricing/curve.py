@@ -1,5 +1,7 @@
 """What do the seconds of a call cost? The usage curve: an exact, non-decreasing staircase.
 
+Octets and other units are priced as seconds are; only time bands speak of the clock.
+
 Talk time is bought in increments. An increment takes length and price from what is in force when it begins
 (the step of the call second and the rate of the time band) and is finished at that price. So the curve is a
 list of runs of equal increments; cost at a second and the second for a cost are both one bisection.

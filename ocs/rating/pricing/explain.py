@@ -5,7 +5,7 @@ the payer's currency; their words name prices as the tariff has them. Kinds, in 
 
     fx            the exchange rate that everything was converted by (no amount of its own)
     free          no billable time, or no longer than the grace seconds: nothing is due
-    allowance     seconds that included units paid for
+    allowance     seconds (octets …) that included units paid for
     connect_fee   once, at the answer
     usage         a run of equal increments at one price
     minimum, maximum        what was added or taken off to stay within them
@@ -21,10 +21,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ocs.money import tick_decimals
-from ocs.rating.allowances import Cover, cover
+from ocs.rating.allowances import Cover
 from ocs.rating.model import Allowance, Charge, ChargeLine
 from ocs.rating.rate import format_price
 from ocs.rating.terms import TAX_SCALE
+from ocs.rating.units import Unit, format_quantity
 
 if TYPE_CHECKING:
     from ocs.rating.pricing.quote import Quote
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
 def explained_charge(quote: Quote, duration_ms: int, allowances: Sequence[Allowance] = ()) -> Charge:
     """The charge for a call of this length, with its lines."""
     billable_s = quote.billable_s(duration_ms)
-    included = cover(allowances, quote.destination, quote.answered_at_ms)
+    included = quote.covered(allowances)
     lines = _Lines(quote)
     if quote.currency != quote.tariff.terms.currency:
         rate = _decimal(Fraction(*quote.fx), 10)
         lines.add("fx", f"1 {quote.tariff.terms.currency} = {rate} {quote.currency}, as at the answer")
     if billable_s <= quote.grace_s:
-        words = f"no longer than {quote.grace_s} s: free" if billable_s else "no billable time"
+        words = f"{_no_more_than(quote)}: free" if billable_s else _nothing(quote)
         lines.add("free", words, to_s=billable_s)
         return Charge(quote.currency, duration_ms, 0, 0, 0, (), tuple(lines.lines))
     amount = quote.amount(billable_s, included)
@@ -49,6 +50,20 @@ def explained_charge(quote: Quote, duration_ms: int, allowances: Sequence[Allowa
     _tax_lines(lines, quote, amount, net, tax)
     draws = included.draws(billable_s)
     return Charge(quote.currency, duration_ms, billed_s, net, tax, draws, tuple(lines.lines))
+
+
+def _quantity(quote: Quote, quantity: int) -> str:
+    """ "30 s", "1024 octets": so many of what the tariff counts."""
+    return format_quantity(quantity, quote.unit, quote.tariff.terms.currency)
+
+
+def _no_more_than(quote: Quote) -> str:
+    size = "longer" if quote.unit is Unit.SECOND else "more"
+    return f"no {size} than {_quantity(quote, quote.grace_s)}"
+
+
+def _nothing(quote: Quote) -> str:
+    return "no billable time" if quote.unit is Unit.SECOND else "nothing was used"
 
 
 def _decimal(value: Fraction, decimals: int) -> str:
@@ -81,7 +96,7 @@ def _billed_lines(lines: _Lines, quote: Quote, included: Cover, billable_s: int)
     billed_s = 0
     for draw in included.draws(billable_s):
         start_s, billed_s = billed_s, billed_s + draw.units
-        words = f"{draw.units} s from allowance {draw.allowance_id}"
+        words = f"{_quantity(quote, draw.units)} from allowance {draw.allowance_id}"
         lines.add("allowance", words, from_s=start_s, to_s=billed_s)
     if quote.fee:
         words = f"connect fee {format_price(quote.match.rate.fee)} {currency}"
@@ -99,12 +114,18 @@ def _billed_lines(lines: _Lines, quote: Quote, included: Cover, billable_s: int)
         is_last = number + 1 == len(curve.runs) or curve.runs[number + 1].start_s >= billable_s
         end_s = billed_s if is_last else curve.runs[number + 1].start_s
         count = (end_s - run.start_s) // run.increment_s
-        price = f"{format_price(run.step.price)} {currency} per {run.step.per_s} s"
-        words = f"{count} × {run.increment_s} s at {price}"
+        price = f"{format_price(run.step.price)} {currency} per {_quantity(quote, run.step.per_s)}"
+        words = f"{_increments(quote, count, run.increment_s)} at {price}"
         if run.name:
             words = f"{run.name}: {words}"
         lines.add("usage", words, count * run.price, run.start_s, end_s)
     return billed_s
+
+
+def _increments(quote: Quote, count: int, increment: int) -> str:
+    if increment == 1 and quote.unit is not Unit.SECOND:
+        return _quantity(quote, count)
+    return f"{count} × {_quantity(quote, increment)}"
 
 
 def _limit_lines(lines: _Lines, quote: Quote, amount: int) -> None:

@@ -1,5 +1,7 @@
 """What does this call cost after so long, and how long may it last for so much? A rate bound to one leg.
 
+Seconds stand for whatever the tariff counts, durations in ms for thousandths of it (`ocs.rating.units`).
+
 A quote is made once, at the call's answer (and provisionally at its offer), and answers to the call's end:
 it holds the tariff version, the rate, the exchange ratio and the bands as they were then.
 
@@ -28,6 +30,7 @@ from ocs.rating.pricing.amounts import Amounts, Fx
 from ocs.rating.pricing.curve import Bands, Curve, OneRate, Timeline, common_unit, plain_curve
 from ocs.rating.pricing.explain import explained_charge
 from ocs.rating.tariff import Match, Tariff
+from ocs.rating.units import Unit
 
 
 class Quote:
@@ -35,7 +38,7 @@ class Quote:
 
     __slots__ = (
         "_covered_curve", "_curve", "_slack_ms", "_timeline", "amounts", "answered_at_ms", "currency",
-        "destination", "fee", "fx", "grace_s", "match", "max_amount", "min_amount", "tariff",
+        "destination", "fee", "fx", "grace_s", "match", "max_amount", "min_amount", "tariff", "unit",
     )  # fmt: skip
 
     def __init__(
@@ -56,8 +59,10 @@ class Quote:
         self.currency = currency
         self.fx = fx
         rate = match.rate
+        self.unit = tariff.terms.unit
         self._timeline: Timeline | None = None
-        if tariff.has_bands(destination):
+        # Only talk goes by the clock: when octets were used, nobody says, so the first band holds for all.
+        if self.unit is Unit.SECOND and tariff.has_bands(destination):
             self._timeline, unit = _bands(tariff, match, destination, origin, answered_at_ms)
             self._curve = Curve(self._timeline, unit)
         else:
@@ -86,7 +91,7 @@ class Quote:
         billable_s = self.billable_s(duration_ms)
         if billable_s <= self.grace_s:
             return 0, ()
-        included = cover(allowances, self.destination, self.answered_at_ms) if allowances else NO_COVER
+        included = self.covered(allowances) if allowances else NO_COVER
         total = self.amounts.total_ticks(self.amount(billable_s, included))
         return total, included.draws(billable_s) if included.seconds else ()
 
@@ -98,7 +103,7 @@ class Quote:
         """Longest duration in ms, at most cap_ms, whose cost is within funds_ticks; else 0."""
         if funds_ticks < 0 or cap_ms <= 0:
             return 0
-        included = cover(allowances, self.destination, self.answered_at_ms) if allowances else NO_COVER
+        included = self.covered(allowances) if allowances else NO_COVER
         most = self.amounts.most_within(funds_ticks)
         if self.max_amount is not None and most >= self.max_amount:
             if not self.match.rate.max_ends_call:
@@ -115,6 +120,10 @@ class Quote:
         if reached_s <= self.grace_s:
             return 0
         return min(cap_ms, reached_s * 1000 + self._slack_ms)
+
+    def covered(self, allowances: Sequence[Allowance]) -> Cover:
+        """What these included units do for this call."""
+        return cover(allowances, self.destination, self.answered_at_ms, self.unit)
 
     def billable_s(self, duration_ms: int) -> int:
         """Milliseconds to billable seconds by the tariff's duration rule."""
