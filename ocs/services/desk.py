@@ -34,8 +34,16 @@ class Tariffs(Protocol):
         at_ms: int,
         currency: str,
         version_id: int | None = None,
+        unit: str = "second",
     ) -> BoundPricer | Refusal:
-        """The price of a call answered at `at_ms`; with `version_id` that version and no other."""
+        """The price of a call answered at `at_ms`; with `version_id` that version and no other.
+
+        unit: what is counted; a tariff that counts something else has no rate.
+        """
+        ...
+
+    def unit_of(self, tariff: str, at_ms: int) -> str | None:
+        """What the tariff in force counts; None if there is none."""
         ...
 
 

@@ -124,9 +124,9 @@ def import_tariff(
             f"tariff {name} is in {known[-1].currency}, not {parsed_terms.currency}",
             hint="import it under another name",
         )
-    if known and (counts := parse_terms(known[-1].terms).unit) is not parsed_terms.unit:
+    if known and (unit := parse_terms(known[-1].terms).unit) is not parsed_terms.unit:
         raise CallerError(
-            f"tariff {name} counts {plural(counts)}, not {plural(parsed_terms.unit)}",
+            f"tariff {name} counts {plural(unit)}, not {plural(parsed_terms.unit)}",
             hint="import it under another name",
         )
     digest = hashlib.sha256(repr(sorted(parsed_terms.source.items())).encode())

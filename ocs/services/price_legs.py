@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import structlog
 
 from ocs.errors import OcsError, OutsideError
 from ocs.ledger.model import Refused
 from ocs.rating.model import Pricer
+from ocs.rating.units import Unit
 from ocs.refusals import Refusal
 from ocs.services.calls import ActiveCall
 from ocs.services.desk import BoundPricer, Desk, Tariffs
@@ -19,6 +21,9 @@ from ocs.sessions.events import Offered
 from ocs.sessions.session import Leg, Role, but
 
 log = structlog.get_logger("ocs.calls")
+
+OWN_TARIFF: Final = "{tariff}"
+"""Stands for the account's own tariff in a service's."""
 
 
 class NoPrice(OcsError):
@@ -47,19 +52,31 @@ class LegPricing:
         if payer is None or payer.role is Role.SUPPLIER:
             log.info("payer_unknown", call=call.session.call_id, account=code, origin=event.origin)
             return Refused(Refusal.NO_PAYER)
-        destination = desk.normalise(event.destination)
-        longest = [view.max_call_s * 1000 for view in payer.chain if view.max_call_s is not None]
+        destination = event.destination if event.fixed_destination else desk.normalise(event.destination)
         call.session = but(
             call.session,
             destination=destination or event.destination,
-            longest_ms=min([call.session.longest_ms, *longest]),
+            longest_ms=min([call.session.longest_ms, *_longest_calls_ms(payer, event.unit)]),
+            unit=event.unit,
+            service=event.service,
+            session_id=event.session,
         )
-        bound = bind_legs(desk.tariffs, payer, supplier, call.session.destination, event.origin, event.at_ms)
+        bound = bind_legs(
+            desk.tariffs,
+            payer,
+            supplier,
+            call.session.destination,
+            event.origin,
+            event.at_ms,
+            event.unit,
+            event.tariff,
+        )
         call.session = but(call.session, legs=bound.legs)
         call.pricers, call.priced_at_ms = bound.pricers, event.at_ms
         if destination is None:
             return Refused(Refusal.BAD_NUMBER, payer.account_id)
         if bound.refused is not None:
+            self._tell_of_units(call, event)
             return bound.refused
         for view in payer.chain:
             if not self._limiter.allows(view.account_id, view.max_calls_per_s, desk.clock.monotonic_ms()):
@@ -78,7 +95,13 @@ class LegPricing:
         for number, leg in enumerate(call.session.legs):
             pinned = leg.tariff_version_id if call.price_pinned else None
             price = self.desk.tariffs.quote(
-                leg.tariff, call.session.destination, call.session.origin, at_ms, leg.currency, pinned
+                leg.tariff,
+                call.session.destination,
+                call.session.origin,
+                at_ms,
+                leg.currency,
+                pinned,
+                call.session.unit,
             )
             if isinstance(price, Refusal):
                 # The rate was withdrawn between offer and answer: what was promised stands.
@@ -95,6 +118,28 @@ class LegPricing:
         call.price_pinned = call.session.answered_at_ms is not None
         return call.pricers
 
+    def _tell_of_units(self, call: ActiveCall, event: Offered) -> None:
+        """A tariff that counts something else than was asked for is a slip of the pen: say where."""
+        for leg in call.session.legs:
+            counts = self.desk.tariffs.unit_of(leg.tariff, event.at_ms)
+            if counts not in (None, event.unit):
+                log.warning(
+                    "tariff_of_another_unit",
+                    call=call.session.call_id,
+                    account=leg.account_code,
+                    tariff=leg.tariff,
+                    counts=counts,
+                    asked=event.unit,
+                    service=event.service,
+                )
+
+
+def _longest_calls_ms(payer: PayerView, unit: str) -> list[int]:
+    """The payers' bounds on the length of a call; what is not counted in seconds has none."""
+    if unit != Unit.SECOND:
+        return []
+    return [view.max_call_s * 1000 for view in payer.chain if view.max_call_s is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class BoundLegs:
@@ -106,40 +151,59 @@ class BoundLegs:
 
 
 def bind_legs(
-    tariffs: Tariffs, payer: PayerView, supplier: PayerView | None, destination: str, origin: str, at_ms: int
+    tariffs: Tariffs,
+    payer: PayerView,
+    supplier: PayerView | None,
+    destination: str,
+    origin: str,
+    at_ms: int,
+    unit: str = Unit.SECOND,
+    template: str = OWN_TARIFF,
 ) -> BoundLegs:
-    """A leg for the payer, each reseller above, and the supplier, at the prices of an answer at `at_ms`."""
+    """A leg for the payer, each reseller above, and the supplier, at the prices of an answer at `at_ms`.
+
+    unit: what is counted. template: the name of everybody's tariff, in which {tariff} is the account's own.
+    """
     legs: list[Leg] = []
     pricers: list[BoundPricer] = []
     refused: Refused | None = None
+
+    def quote(view: PayerView, tariff: str) -> BoundPricer | Refusal:
+        if not tariff:
+            return Refusal.NO_RATE
+        return tariffs.quote(tariff, destination, origin, at_ms, view.currency, None, unit)
+
     for view in payer.chain:
-        price = _quote(tariffs, view, destination, origin, at_ms)
+        tariff = tariff_of(view, template)
+        price = quote(view, tariff)
         if isinstance(price, Refusal):
             refused = refused or Refused(price, view.account_id)
-            legs.append(_leg(len(legs) + 1, view, None))
+            legs.append(_leg(len(legs) + 1, view, tariff, None))
         else:
             pricers.append(price)
-            legs.append(_leg(len(legs) + 1, view, price))
+            legs.append(_leg(len(legs) + 1, view, tariff, price))
     if supplier is not None and refused is None:
-        price = _quote(tariffs, supplier, destination, origin, at_ms)
+        tariff = tariff_of(supplier, template)
+        price = quote(supplier, tariff)
         if isinstance(price, Refusal):
             # Our cost is not known; that is ours to mend, not the caller's to suffer.
-            log.warning("supplier_unrated", supplier=supplier.code, to=destination)
+            log.warning("supplier_unrated", supplier=supplier.code, tariff=tariff, to=destination)
         else:
             pricers.append(price)
-            legs.append(_leg(len(legs) + 1, supplier, price))
+            legs.append(_leg(len(legs) + 1, supplier, tariff, price))
     return BoundLegs(tuple(legs), tuple(pricers), refused)
 
 
-def _quote(
-    tariffs: Tariffs, view: PayerView, destination: str, origin: str, at_ms: int
-) -> BoundPricer | Refusal:
-    if not view.tariff:
-        return Refusal.NO_RATE
-    return tariffs.quote(view.tariff, destination, origin, at_ms, view.currency)
+def tariff_of(view: PayerView, template: str) -> str:
+    """The name of the tariff that prices this account's leg; empty if it takes an own tariff and has none."""
+    if template == OWN_TARIFF:
+        return view.tariff or ""
+    if not view.tariff and OWN_TARIFF in template:
+        return ""
+    return template.replace(OWN_TARIFF, view.tariff or "")
 
 
-def _leg(leg_no: int, view: PayerView, price: BoundPricer | None) -> Leg:
+def _leg(leg_no: int, view: PayerView, tariff: str, price: BoundPricer | None) -> Leg:
     return Leg(
         leg_no=leg_no,
         role=view.role,
@@ -149,7 +213,7 @@ def _leg(leg_no: int, view: PayerView, price: BoundPricer | None) -> Leg:
         payee_id=view.payee_id,
         tax_id=view.tax_id,
         currency=view.currency,
-        tariff=view.tariff or "",
+        tariff=tariff,
         tariff_version_id=price.tariff_version_id if price else None,
         prefix=price.prefix if price else "",
         holds=view.role is not Role.SUPPLIER,
