@@ -87,7 +87,7 @@ class Avps:
         first: dict[tuple[int, int], int] = {}
         repeated: dict[tuple[int, int], list[int]] = {}
         self._first, self._repeated = first, repeated
-        self._start = self._end = at = last = start
+        self._start = self._end = at = start
         end = start + (octets + 3 >> 2)
         length = 0
         while at < end:
@@ -100,18 +100,19 @@ class Avps:
             else:
                 key = words[at], 0
                 shortest = 8
-            if length < shortest or after > end:
+            if length < shortest or after > end or word & _RESERVED:
+                self._end = at
+                if shortest <= length and after <= end:
+                    raise self.bad(Result.INVALID_AVP_BITS, self._cut(at))
                 raise self._bad_length(at, end)
-            if word & _RESERVED:
-                raise self.bad(Result.INVALID_AVP_BITS, self._data[at * 4 : after * 4])
             if key in first:
                 repeated.setdefault(key, [first[key]]).append(at)
             else:
                 first[key] = at
-            last = at
-            self._end = at = after
-        if (last - start) * 4 + length > octets:  # the last one runs into the padding of its group
-            raise self._bad_length(last, end)
+            at = after
+        self._end = at
+        if (at - start) * 4 - (-length & 3) > octets:  # the last one runs into the padding of its group
+            raise self._bad_length(at - (length + 3 >> 2), end)
 
     def _bad_length(self, at: int, end: int) -> BadMessage:
         """5014. Shown with a header that is whole and a value of zeros (RFC 6733 7.1.5)."""

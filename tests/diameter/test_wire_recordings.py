@@ -1,4 +1,4 @@
-"""What Kamailio and a server said to each other: every message read as another decoder read it, and written back."""
+"""What Kamailio and a server said to each other: read as another decoder read it, and written back."""
 
 from __future__ import annotations
 
