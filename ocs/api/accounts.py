@@ -9,10 +9,13 @@ import falcon
 from pydantic import Field
 
 from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant, read_json
+from ocs.api.quantities import in_seconds
 from ocs.api.services import Row, Services
 from ocs.errors import CallerError, Conflict
 from ocs.ledger.model import Outcome, Posted, Refused
 from ocs.money import check_currency, parse_amount
+from ocs.rating.destinations import WHOLE, whole_key
+from ocs.rating.units import Unit, plural
 from ocs.services.manage_accounts import AccountView, AllowanceView, NewAccount, NewAllowance
 
 MAX_PAGE = 1_000
@@ -62,15 +65,31 @@ class Movement(Body):
 
 
 class Units(Body):
-    """POST …/allowances."""
+    """POST …/allowances: `seconds`, or a `quantity` of a `unit`; `increment` is in the unit too.
+
+    keys: destinations that are no numbers (rating groups), beside or in place of prefixes of numbers.
+    """
 
     name: str = Field(min_length=1, max_length=100)
-    seconds: int = Field(ge=1, le=2**53)
+    seconds: int | None = Field(default=None, ge=1, le=2**53)
+    unit: Unit = Unit.SECOND
+    quantity: int | None = Field(default=None, ge=1, le=2**53)
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
     prefixes: list[str] = Field(default_factory=list, max_length=10_000)
-    increment_s: int = Field(default=1, ge=1, le=3_600)
+    keys: list[str] = Field(default_factory=list, max_length=10_000)
+    increment_s: int | None = Field(default=None, ge=1, le=3_600)
+    increment: int | None = Field(default=None, ge=1, le=2**31 - 1)
     expires_at: str | None = None
     covers_connect_fee: bool = False
+
+    def units(self) -> tuple[int, int]:
+        """How many units, and the increment that they are drawn by. Raises CallerError."""
+        of_seconds = self.seconds is not None or self.increment_s is not None
+        if of_seconds and self.unit is not Unit.SECOND:
+            raise CallerError(f"this allowance is of {plural(self.unit)}: give quantity and increment")
+        if (self.seconds is None) == (self.quantity is None):
+            raise CallerError("give either seconds, or a quantity with its unit")
+        return self.seconds or self.quantity or 0, self.increment_s or self.increment or 1
 
 
 def account_json(view: AccountView) -> dict[str, Any]:
@@ -104,11 +123,16 @@ def _allowance_json(view: AllowanceView) -> dict[str, Any]:
     return {
         "id": view.allowance_id,
         "name": view.name,
-        "granted_s": view.granted,
-        "remaining_s": view.remaining,
-        "held_s": view.held,
+        "granted_s": in_seconds(view.granted, view.unit),
+        "remaining_s": in_seconds(view.remaining, view.unit),
+        "held_s": in_seconds(view.held, view.unit),
+        "unit": view.unit,
+        "granted": view.granted,
+        "remaining": view.remaining,
+        "held": view.held,
         "priority": view.priority,
-        "prefixes": list(view.prefixes),
+        "prefixes": [prefix for prefix in view.prefixes if not prefix.endswith(WHOLE)],
+        "keys": [prefix.removesuffix(WHOLE) for prefix in view.prefixes if prefix.endswith(WHOLE)],
         "valid_from": instant(view.valid_from_ms),
         "expires_at": instant(view.expires_at_ms),
     }
@@ -274,18 +298,20 @@ class Allowances:
             not prefix.isascii() or not prefix.isdigit() or len(prefix) > 32 for prefix in wanted.prefixes
         ):
             raise CallerError("prefixes are E.164 digits without +")
+        units, increment = wanted.units()
         expires_at_ms = parse_instant(wanted.expires_at, "expires_at") if wanted.expires_at else None
         account = self._services.accounts.find(code)
         outcome = self._services.accounts.add_allowance(
             code,
             NewAllowance(
                 name=wanted.name,
-                units=wanted.seconds,
+                units=units,
                 priority=wanted.priority,
-                prefixes=tuple(wanted.prefixes),
-                increment_s=wanted.increment_s,
+                prefixes=(*wanted.prefixes, *map(whole_key, wanted.keys)),
+                increment_s=increment,
                 expires_at_ms=expires_at_ms,
                 covers_connect_fee=wanted.covers_connect_fee,
+                unit=wanted.unit,
             ),
             key=f"allowance:{account.account_id}:{key}",
             actor=actor_of(req),

@@ -8,6 +8,7 @@ import falcon
 
 from ocs.api.accounts import actor_of
 from ocs.api.http import Query, amount, answer, instant
+from ocs.api.quantities import by_unit, in_seconds, thousandths
 from ocs.api.rating import lines_json
 from ocs.api.services import Row, Services
 from ocs.errors import Conflict
@@ -39,7 +40,12 @@ def call_json(session: Session) -> dict[str, Any]:
         "answered_at": instant(session.answered_at_ms),
         "paid_until": instant(session.paid_until_ms),
         "ended_at": instant(session.ended_at_ms),
-        "granted_s": session.granted_ms / 1000,
+        "granted_s": in_seconds(session.granted_ms / 1000, session.unit),
+        "unit": session.unit,
+        "service": session.service,
+        "session": session.session_id or None,
+        "granted": thousandths(session.granted_ms),
+        "used": thousandths(session.used_ms or session.duration_ms),
         "final": session.final,
         "warned": session.warned,
         "refusal": session.refusal,
@@ -53,8 +59,11 @@ def call_json(session: Session) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def money_json(row: Row, currency: str) -> dict[str, Any]:
-    """A hold or a charge of one leg: ticks as amounts, times as ISO 8601, lines with their amounts."""
+def money_json(row: Row, currency: str, unit: str) -> dict[str, Any]:
+    """A hold or a charge of one leg: ticks as amounts, times as ISO 8601, lines with their amounts.
+
+    Quantities are in `unit`; names of those that are seconds end in _s.
+    """
     told: dict[str, Any] = {}
     for name, value in row.items():
         if name == "ticks":
@@ -64,9 +73,11 @@ def money_json(row: Row, currency: str) -> dict[str, Any]:
         elif name.endswith("at_ms"):
             told[name.removesuffix("_ms")] = instant(value)
         elif name.endswith("_ms"):
-            told[f"{name.removesuffix('_ms')}_s"] = value / 1000
+            told |= [by_unit(f"{name.removesuffix('_ms')}_s", thousandths(value), unit)]
+        elif name == "billed_s":
+            told |= [by_unit("billed_s", value, unit)]
         elif name == "lines":
-            told["lines"] = lines_json(load_lines(value), currency)
+            told["lines"] = lines_json(load_lines(value), currency, unit)
         else:
             told[str(name)] = value  # the database layer's names are a kind of str that orjson does not take
     return told
@@ -100,7 +111,7 @@ class CallItem:
         told = call_json(from_row(row["snapshot"]))
         currency = {leg["leg_no"]: leg["currency"] for leg in told["legs"]}
         for name in ("holds", "charges"):
-            told[name] = [money_json(item, currency[item["leg_no"]]) for item in row[name]]
+            told[name] = [money_json(item, currency[item["leg_no"]], told["unit"]) for item in row[name]]
         answer(resp, told)
 
 

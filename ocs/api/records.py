@@ -12,10 +12,12 @@ import falcon
 import orjson
 
 from ocs.api.http import Query, amount, answer, instant, read_bytes
+from ocs.api.quantities import thousandths
 from ocs.api.rating import lines_json
 from ocs.api.services import RecordFilter, Row, Services
 from ocs.errors import CallerError
 from ocs.ledger.wire import load_lines
+from ocs.rating.units import Unit
 
 PAGE: Final = 1_000
 Position = tuple[int, str, int]
@@ -26,22 +28,30 @@ COLUMNS: Final = (
     "offered_at", "ringing_at", "answered_at", "ended_at", "duration_s", "our_duration_s", "billed_s",
     "granted_s", "holds_taken", "held_peak", "currency", "net", "tax", "total", "shortfall",
     "tariff_version_id", "charge_id", "cause", "ended_by", "refusal", "marks",
+    "unit", "service", "used", "billed", "granted",
 )  # fmt: skip
 """The columns of the CSV, in order; the JSON lines have them too, and `lines` as well."""
 
 
 def record_json(row: Row) -> dict[str, Any]:
-    """A call record as JSON: money as decimal strings, times as ISO 8601, durations in seconds."""
+    """A call record as JSON: money as decimal strings, times as ISO 8601, durations in seconds.
+
+    used, billed, granted are in `unit`; duration_s, billed_s, granted_s are null unless that is seconds.
+    """
     money = row["currency"]
     told = {name: row.get(name) for name in COLUMNS}
     for name in ("offered", "ringing", "answered", "ended"):
         told[f"{name}_at"] = instant(row[f"{name}_at_ms"])
     for name in ("duration", "our_duration", "granted"):
         told[f"{name}_s"] = row[f"{name}_ms"] / 1000
+    told["used"], told["granted"] = thousandths(row["duration_ms"]), thousandths(row["granted_ms"])
+    told["billed"] = row["billed_s"]
+    if row["unit"] != Unit.SECOND:
+        told |= {"duration_s": None, "billed_s": None, "granted_s": None}
     for name in ("net", "tax", "shortfall", "held_peak"):
         told[name] = amount(row[f"{name}_ticks"], money)
     told["total"] = amount(row["net_ticks"] + row["tax_ticks"], money)
-    told["lines"] = lines_json(load_lines(row.get("lines", [])), money)
+    told["lines"] = lines_json(load_lines(row.get("lines", [])), money, row["unit"])
     return told
 
 

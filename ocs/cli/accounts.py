@@ -9,8 +9,9 @@ import click
 
 from ocs.cli.client import Client, part
 from ocs.cli.command import Session, leaf
-from ocs.cli.output import fields, moment, say, span, table
+from ocs.cli.output import counted, fields, moment, say, span, table
 from ocs.errors import CallerError, OutsideError
+from ocs.rating.units import Unit, parse_quantity
 
 
 @click.group()
@@ -199,28 +200,50 @@ def limits(session: Session, code: str, **options: str | None) -> None:
     group, "allowance",
     "ocs account allowance alice --minutes 100 --prefix 49 --prefix 43 --expires 2026-12-31",
     "ocs account allowance alice --minutes 30 --name welcome",
+    "ocs account allowance alice --octets 5GB --for 10 --increment 1KiB --name data",
 )  # fmt: skip
 @click.argument("code")
-@click.option("--minutes", type=click.IntRange(1), required=True, help="Included minutes.")
+@click.option("--minutes", type=click.IntRange(1), help="Included minutes.")
+@click.option("--octets", metavar="N", help="Included octets, as in 5GB or 512MiB.")
+@click.option("--units", metavar="N", help="Included units of a service (messages …).")
+@click.option("--ticks", metavar="N", help="Included money that others price, in ticks of their tariff.")
 @click.option("--name", default="bundle", show_default=True)
 @click.option("--prefix", "prefixes", multiple=True, help="Only destinations that begin so (repeat).")
-@click.option("--priority", type=int, default=0, show_default=True, help="Lower goes first.")
 @click.option(
-    "--increment", type=click.IntRange(1), default=1, show_default=True, help="Seconds drawn at a time."
+    "--for", "keys", multiple=True, metavar="KEY", help="Only this rating group or other key (repeat)."
 )
+@click.option("--priority", type=int, default=0, show_default=True, help="Lower goes first.")
+@click.option("--increment", default="1", show_default=True, help="Seconds, octets … drawn at a time.")
 @click.option("--expires", metavar="TIME", help="ISO 8601 date or time.")
 @click.option("--covers-connect-fee", is_flag=True)
 @click.option("--key", help="Idempotency key.")
 def allowance(
-    session: Session, code: str, minutes: int, name: str, prefixes: tuple[str, ...], priority: int,
-    increment: int, expires: str | None, covers_connect_fee: bool, key: str | None,
+    session: Session, code: str, minutes: int | None, octets: str | None, units: str | None,
+    ticks: str | None, name: str, prefixes: tuple[str, ...], keys: tuple[str, ...], priority: int,
+    increment: str, expires: str | None, covers_connect_fee: bool, key: str | None,
 ) -> None:  # fmt: skip
-    """Give included minutes."""
+    """Give included minutes, octets or other units; calls and sessions that count the same draw them."""
+    unit, quantity = _given(minutes, octets, units, ticks)
     body = {
-        "name": name, "seconds": minutes * 60, "prefixes": list(prefixes), "priority": priority,
-        "increment_s": increment, "expires_at": expires, "covers_connect_fee": covers_connect_fee,
+        "name": name, "unit": unit, "quantity": quantity, "prefixes": list(prefixes), "keys": list(keys),
+        "priority": priority, "increment": parse_quantity(increment, unit), "expires_at": expires,
+        "covers_connect_fee": covers_connect_fee,
     }  # fmt: skip
     _move(session, code, "allowances", body, key)
+
+
+def _given(minutes: int | None, octets: str | None, units: str | None, ticks: str | None) -> tuple[Unit, int]:
+    wanted = [
+        (Unit.SECOND, None if minutes is None else str(minutes * 60)),
+        (Unit.OCTET, octets),
+        (Unit.UNIT, units),
+        (Unit.MONEY, ticks),
+    ]
+    given = [(unit, text) for unit, text in wanted if text is not None]
+    if len(given) != 1:
+        raise CallerError("give one of --minutes, --octets, --units, --ticks")
+    unit, text = given[0]
+    return unit, parse_quantity(text, unit)
 
 
 def _change(session: Session, code: str, wanted: dict[str, Any]) -> None:
@@ -282,8 +305,11 @@ def _print(a: dict[str, Any]) -> None:
             "expires",
         ]
         table(columns, [
-            [b["name"], span(b["remaining_s"]), span(b["held_s"]), span(b["granted_s"]),
-             ", ".join(b["prefixes"][:6]) + (" …" if len(b["prefixes"]) > 6 else "") or "anywhere",
-             moment(b["expires_at"])]
+            [b["name"], *(counted(b[part], b["unit"]) for part in ("remaining", "held", "granted")),
+             _some([*b["prefixes"], *(f"key {key}" for key in b["keys"])]), moment(b["expires_at"])]
             for b in a["allowances"]
         ])  # fmt: skip
+
+
+def _some(prefixes: list[str]) -> str:
+    return ", ".join(prefixes[:6]) + (" …" if len(prefixes) > 6 else "") or "anywhere"

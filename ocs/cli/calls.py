@@ -8,7 +8,8 @@ import click
 
 from ocs.cli.client import part
 from ocs.cli.command import Session, leaf
-from ocs.cli.output import fields, moment, say, span, table
+from ocs.cli.output import counted, destination, fields, moment, say, table
+from ocs.rating.units import format_quantity
 
 
 @click.group()
@@ -27,8 +28,8 @@ def list_(session: Session, account: str | None, switch: str | None, limit: int)
     columns = ["call", "state", "account", "from", "to", "switch",
                "offered", "answered", ">granted"]  # fmt: skip
     rows = [
-        [c["call_id"], c["state"], c["account"], c["origin"], c["destination"], c["switch"],
-         moment(c["offered_at"]), moment(c["answered_at"]), span(c["granted_s"])]
+        [c["call_id"], c["state"], c["account"], c["origin"], destination(c), c["switch"],
+         moment(c["offered_at"]), moment(c["answered_at"]), counted(c["granted"], c["unit"])]
         for c in calls
     ]  # fmt: skip
     session.show(calls, lambda: table(columns, rows, empty="no calls are up"))
@@ -56,14 +57,16 @@ def _print(call: dict[str, Any]) -> None:
     fields([
         ("call", f"{call['call_id']}  ({call['state']}, {call['mode']})"),
         ("from", call["origin"]),
-        ("to", call["destination"]),
+        ("to", destination(call)),
+        ("session", call["session"]),
         ("switch", f"{call['switch']}, channel {call['live_channel']}"),
         ("offered", moment(call["offered_at"])),
         ("ringing", moment(call["ringing_at"])),
         ("answered", moment(call["answered_at"])),
         ("paid until", moment(call["paid_until"])),
         ("ended", moment(call["ended_at"])),
-        ("granted", span(call["granted_s"]) + (" (the last)" if call["final"] else "")),
+        ("used", counted(call["used"], call["unit"]) if call["unit"] != "second" else None),
+        ("granted", counted(call["granted"], call["unit"]) + (" (the last)" if call["final"] else "")),
         ("refused", call["refusal"]),
         ("cause", call["cause"]),
         ("marks", " ".join(call["marks"]) or None),
@@ -79,6 +82,7 @@ def _print(call: dict[str, Any]) -> None:
     for charge in call["charges"]:
         state = "  (reversed)" if charge["reversed_by"] else ""
         say("")
-        say(f"charged to {charge['account']}: {charge['billed_s']} s billed{state}", style="bold")
+        billed = format_quantity(charge.get("billed_s", charge.get("billed")), call["unit"])
+        say(f"charged to {charge['account']}: {billed} billed{state}", style="bold")
         lines = [[line["text"], line["amount"], charge["currency"]] for line in charge["lines"]]
         table(["", ">amount", ""], [*lines, ["collected", charge["collected"], charge["currency"]]])

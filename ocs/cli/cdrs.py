@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import click
 
 from ocs.cli.command import Session, leaf
-from ocs.cli.output import moment, progress, span, table
+from ocs.cli.output import counted, destination, moment, progress, table
 
 
 @click.group()
@@ -46,9 +46,9 @@ def list_(session: Session, limit: int, **wanted: str | None) -> None:
     columns = ["ended (UTC)", "account", "role", "from", "to", ">talk",
                ">billed", ">total", "", "cause", "ended by", "marks"]  # fmt: skip
     rows = [
-        [moment(r["ended_at"]), r["account"], r["role"], r["origin"], r["destination"],
-         span(r["duration_s"], exact=True), span(r["billed_s"]), r["total"], r["currency"],
-         r["refusal"] or r["cause"], r["ended_by"], " ".join(r["marks"])]
+        [moment(r["ended_at"]), r["account"], r["role"], r["origin"], destination(r),
+         counted(r["used"], r["unit"], exact=True), counted(r["billed"], r["unit"]),
+         r["total"], r["currency"], r["refusal"] or r["cause"], r["ended_by"], " ".join(r["marks"])]
         for r in page["cdrs"]
     ]  # fmt: skip
     session.show(page, lambda: table(columns, rows, empty="no records"))

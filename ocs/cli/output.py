@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ocs.rating.units import format_quantity
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -83,6 +85,18 @@ def span(seconds: float | None, *, exact: bool = False) -> str:
     minutes, rest = divmod(rest, 6_000)
     left = f"{rest // 100:02}" + (f".{rest % 100:02}" if exact else "")
     return f"{hours}:{minutes:02}:{left}" if hours else f"{minutes}:{left}"
+
+
+def counted(quantity: float | None, unit: str, *, exact: bool = False) -> str:
+    """So many of a unit: seconds as a span, the rest in words. None as a dash."""
+    if unit == "second" or quantity is None:
+        return span(quantity, exact=exact)
+    return format_quantity(round(quantity), unit)
+
+
+def destination(call: Mapping[str, Any]) -> str:
+    """Where it went, and for which service if it is no plain call."""
+    return f"{call['destination']} ({call['service']})" if call["service"] else str(call["destination"])
 
 
 class Progress:

@@ -12,17 +12,20 @@ from typing import Protocol
 from ocs.errors import NotFound
 from ocs.ledger.model import Granted, Hold, PayingLeg, Refused
 from ocs.rating.model import Allowance, Charge
+from ocs.rating.units import MOST, Unit
 from ocs.refusals import Refusal
 from ocs.services.desk import BoundPricer, Tariffs
-from ocs.services.directory import Directory, PayerView
-from ocs.services.price_legs import bind_legs
+from ocs.services.directory import Directory
+from ocs.services.price_legs import OWN_TARIFF, bind_legs, tariff_of
 from ocs.sessions.session import Leg
 
 
 class ExplainedTariffs(Tariffs, Protocol):
     """Prices that can also say why there is none (`ocs.rating.book.TariffBook`)."""
 
-    def explain_refusal(self, tariff: str, destination: str, origin: str, at_ms: int, currency: str) -> str:
+    def explain_refusal(
+        self, tariff: str, destination: str, origin: str, at_ms: int, currency: str, unit: str = "second"
+    ) -> str:
         """Why `quote` refuses, in words for an operator; empty if it does not."""
         ...
 
@@ -91,24 +94,33 @@ class Simulator:
         at_ms: int,
         duration_ms: int | None,
         funds_ticks: int | None,
+        unit: Unit = Unit.SECOND,
+        tariff: str = OWN_TARIFF,
+        fixed_destination: bool = False,
     ) -> Simulation:
         """Price a call answered at `at_ms`. duration None: as long as it may last; funds None: what there is.
 
-        Raises NotFound if there is no such account.
+        unit, tariff, fixed_destination: as in an `ocs.sessions.events.Offered`; durations are then in
+        thousandths of the unit. Raises NotFound if there is no such account.
         """
         payer = self.directory.find(account)
         if payer is None:
             raise NotFound(f"there is no account {account}", hint="ocs account list")
-        number = self.normalise(destination)
+        number = destination if fixed_destination else self.normalise(destination)
         if number is None:
             return Simulation(Refusal.BAD_NUMBER, account, destination, 0, ())
-        bound = bind_legs(self.tariffs, payer, None, number, origin, at_ms)
+        bound = bind_legs(self.tariffs, payer, None, number, origin, at_ms, unit, tariff)
         if bound.refused is not None:
             unrated = next(view for view in payer.chain if view.account_id == bound.refused.account_id)
-            why = self._why_unrated(unrated, number, origin, at_ms)
+            named = tariff_of(unrated, tariff)
+            why = f"account {unrated.code} has no tariff"
+            if named:
+                why = self.tariffs.explain_refusal(named, number, origin, at_ms, unrated.currency, unit)
             return Simulation(bound.refused.reason, unrated.code, number, 0, (), why)
         codes = {view.account_id: view.code for view in payer.chain}
-        longest_ms = min([self.longest_ms, *(v.max_call_s * 1000 for v in payer.chain if v.max_call_s)])
+        longest_ms = MOST[unit] * 1000
+        if unit is Unit.SECOND:
+            longest_ms = min([self.longest_ms, *(v.max_call_s * 1000 for v in payer.chain if v.max_call_s)])
         rehearsed = self.rehearse(
             Hold(
                 key=f"rehearsal:{account}:{number}:{at_ms}",
@@ -147,11 +159,6 @@ class Simulator:
             for leg, price, reach in zip(bound.legs, bound.pricers, reaches, strict=True)
         )
         return Simulation(refusal, refused_account, number, reach_ms, legs)
-
-    def _why_unrated(self, view: PayerView, number: str, origin: str, at_ms: int) -> str:
-        if not view.tariff:
-            return f"account {view.code} has no tariff"
-        return self.tariffs.explain_refusal(view.tariff, number, origin, at_ms, view.currency)
 
 
 def _reach(price: BoundPricer, funds: int | None, longest_ms: int, units: tuple[Allowance, ...]) -> int:
