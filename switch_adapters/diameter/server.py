@@ -132,8 +132,7 @@ class DiameterServer:
     def stop(self) -> None:
         """Accept no more, say good-bye (DPR), let the answers out, close."""
         self._stopping = True
-        for server in self._listeners:
-            server.stop_accepting()
+        self._close_listeners()  # at once: who comes now is better refused than left to wait
         gevent.killall([keeper for keeper in self._keepers if keeper not in self._serving])
         for connection in list(self._serving.values()):
             if connection is not None:
@@ -145,7 +144,6 @@ class DiameterServer:
             timer = self.clock.call_at(self.clock.now_ms() + longest_ms, self._silent.set)
             self._silent.wait()
             timer.cancel()
-        self._close_listeners()
         gevent.killall([*self._serving, *self._keepers])
         self._silent.clear()
 

@@ -1,4 +1,4 @@
-"""Both ends of a Diameter connection: our server with a handler of the test, and a peer that says what it is told.
+"""Both ends of a Diameter connection: our server with a test's handler, a peer that is told what to say.
 
 A peer is a socket on loopback and knows messages, not manners: it answers nothing by itself.
 """
