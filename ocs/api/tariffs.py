@@ -59,6 +59,7 @@ def version_json(info: VersionInfo) -> dict[str, Any]:
         "currency": info.currency,
         "effective_from": instant(info.effective_from_ms),
         "withdrawn_at": instant(info.withdrawn_at_ms),
+        "unit": info.unit,
         "rates": info.rate_count,
         "source": info.source,
         "digest": info.digest,

@@ -73,11 +73,11 @@ def list_(session: Session, tariff: str | None) -> None:
     path = f"/v1/tariffs/{part(tariff)}/versions" if tariff else "/v1/tariffs"
     with session.client() as client:
         versions = client.get(path)["versions"]
-    columns = ["tariff", ">version", "currency", "effective from", ">rates",
+    columns = ["tariff", ">version", "currency", "counts", "effective from", ">rates",
                "source", "imported"]  # fmt: skip
     rows = [
-        [v["tariff"], v["version"], v["currency"], moment(v["effective_from"]), v["rates"], v["source"],
-         moment(v["imported_at"])]
+        [v["tariff"], v["version"], v["currency"], v["unit"], moment(v["effective_from"]), v["rates"],
+         v["source"], moment(v["imported_at"])]
         for v in versions
     ]  # fmt: skip
     session.show(versions, lambda: table(columns, rows, empty="no tariffs"))
@@ -91,10 +91,11 @@ def list_(session: Session, tariff: str | None) -> None:
 def show(session: Session, tariff: str, prefix: str, version: int | None, limit: int) -> None:
     """Rates of a tariff by prefix."""
     with session.client() as client:
-        rates = client.get(
+        page = client.get(
             f"/v1/tariffs/{part(tariff)}/rates", prefix=prefix or None, version=version, limit=limit
-        )["rates"]
-    columns = ["prefix", "name", "price: from second:price/seconds+increment"]
+        )
+    rates, counts = page["rates"], page["version"]["unit"]
+    columns = ["prefix", "name", f"price: from {counts}:price/{counts}s+increment"]
     session.show(rates, lambda: table(columns, [[r["prefix"], r["name"], r["spec"]] for r in rates]))
     if len(rates) == limit and not session.as_json:
         say(f"the first {limit}; see more with --limit or --prefix", style="dim")

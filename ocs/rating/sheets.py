@@ -268,9 +268,7 @@ class _RowParser:
         except CallerError as error:
             raise CallerError(f"per: {error.message}") from None
         if per is None:
-            raise CallerError(
-                f"per is missing: of how many {plural(terms.unit)} is the price, as in 1048576?"
-            )
+            raise CallerError(f"per is missing: of how many {plural(terms.unit)} is the price, as in 1 MiB?")
         return per
 
     def _grace(self, text: str) -> int:

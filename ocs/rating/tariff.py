@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from ocs.rating.destinations import WHOLE
 from ocs.rating.rate import Rate, parse_spec
 from ocs.rating.terms import Terms
+from ocs.rating.units import Unit, parse_unit
 
 Row = tuple[str, str]
 """(name, spec) of a rate."""
@@ -50,6 +51,11 @@ class VersionInfo:
     rate_count: int = 0
     imported_at_ms: int = 0
     withdrawn_at_ms: int | None = None
+
+    @property
+    def unit(self) -> Unit:
+        """What its rates count."""
+        return parse_unit(self.terms.get("unit", Unit.SECOND))
 
     @property
     def precedence(self) -> tuple[int, int]:

@@ -124,7 +124,7 @@ def import_tariff(
             f"tariff {name} is in {known[-1].currency}, not {parsed_terms.currency}",
             hint="import it under another name",
         )
-    if known and (unit := parse_terms(known[-1].terms).unit) is not parsed_terms.unit:
+    if known and (unit := known[-1].unit) is not parsed_terms.unit:
         raise CallerError(
             f"tariff {name} counts {plural(unit)}, not {plural(parsed_terms.unit)}",
             hint="import it under another name",
@@ -211,7 +211,7 @@ def diff_versions(
         _loaded(store, book, after).rates,
         after.effective_from_ms,
         lambda done, of: tell("compare", done, of),
-        parse_terms(after.terms).unit,
+        after.unit,
     )
 
 
