@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 
 import gevent
 import structlog
+from gevent.pool import Pool
 
 from ocs.errors import Unavailable
 from ocs.ledger.model import Granted, Hold, PayingLeg, Post, Posted, Refused
@@ -51,6 +52,9 @@ log = structlog.get_logger("ocs.credit")
 
 OWN_WORD_MS: Final = 2_000
 """How long a client whose session was ended for us may take to report its last use."""
+
+ORPHAN_MS: Final = 60_000
+"""A session that is still open this long after it should have been given up has no daemon."""
 
 MISSING_MOST: Final = 8
 """A gap in the numbers of requests is followed up so far back."""
@@ -167,8 +171,8 @@ class CreditControl:
     """A `ocs.ports.Switch` towards the core.
 
     lapse_ms: a session that is silent for so long is given up (Tcc). `load_session(name, session_id)`: stored
-    snapshots of all its meters, open or closed; `took(call_id)`: tell the other daemons that a call is here
-    now; `rehearse(hold)`: what the ledger would answer, nothing changed.
+    snapshots of all its meters, open or closed; `load_open(name)`: of all open ones; `took(call_id)`: tell the
+    other daemons that a call is here now; `rehearse(hold)`: what the ledger would answer, nothing changed.
     """
 
     def __init__(
@@ -180,6 +184,7 @@ class CreditControl:
         control: SessionControl,
         rehearse: Callable[[Hold], Granted | Refused],
         load_session: Callable[[str, str], Iterable[Snapshot]] = lambda name, session_id: (),
+        load_open: Callable[[str], Iterable[Snapshot]] = lambda name: (),
         took: Callable[[str], object] = lambda call_id: None,
     ) -> None:
         self.name = name
@@ -188,6 +193,7 @@ class CreditControl:
         self._control = control
         self._rehearse = rehearse
         self._load_session = load_session
+        self._load_open = load_open
         self._took = took
         self._numbers: OrderedDict[str, int] = OrderedDict()
 
@@ -232,13 +238,33 @@ class CreditControl:
         self._numbers.pop(request.session_id, None)
         return CreditAnswer(grants, None)
 
-    def restarted(self) -> bool:
-        """The client lost its sessions (RFC 6733 8.16, Origin-State-Id): each ends at its last report."""
+    def restarted(self, host: str, before_ms: int) -> bool:
+        """A host of the client (handle "origin_host") lost the sessions that began before: each ends at its
+        last report (RFC 6733 8.16, Origin-State-Id). True: durable. Raises OutsideError.
+        """
+        if not self._charging.desk.alone:
+            self._take_in(from_row(snapshot) for snapshot in self._load_open(self.name))
+        lost = [
+            call.session.channel
+            for channel in self._charging.open_channels(self.name)
+            if (call := self._charging.calls.find(self.name, channel)) is not None
+            and call.session.handles.get("origin_host", "").lower() == host.lower()
+            and call.session.offered_at_ms < before_ms
+        ]
+        log.warning("client_restarted", client=self.name, host=host, calls=len(lost))
         gone = CallGone(self._charging.desk.clock.now_ms(), restarted=True)
-        channels = list(self._charging.open_channels(self.name))
-        log.warning("client_restarted", client=self.name, calls=len(channels))
-        handled = [self._charging.ask(self.name, channel, gone) for channel in channels]
-        return all(done is not None and done.durable for done in handled)
+        handled = Pool(50).imap_unordered(lambda channel: self._charging.ask(self.name, channel, gone), lost)
+        kept = [isinstance(done, Handled) and done.durable for done in handled]
+        return all(kept)
+
+    def take_in_orphans(self) -> None:
+        """Take in sessions that should have been given up and are still open: their daemon died.
+
+        Raises OutsideError.
+        """
+        late_ms = self._charging.desk.clock.now_ms() - ORPHAN_MS
+        sessions = (from_row(snapshot) for snapshot in self._load_open(self.name))
+        self._take_in(one for one in sessions if one.proven_at_ms + (one.reach.grace_ms or 0) < late_ms)
 
     # --- one-time events (RFC 8506 6) ---------------------------------------------------------------
 
@@ -463,19 +489,21 @@ class CreditControl:
         return self._parts(session_id)
 
     def _read(self, session_id: str) -> None:
-        last = -1
-        for snapshot in self._load_session(self.name, _short(session_id)):
-            session = from_row(snapshot)
-            last = max(last, session.reported_no)
+        sessions = [from_row(snapshot) for snapshot in self._load_session(self.name, _short(session_id))]
+        self._take_in(sessions)
+        last = max((session.reported_no for session in sessions), default=-1)
+        if last > self._numbers.get(session_id, -1):
+            self._remember(session_id, last)
+
+    def _take_in(self, sessions: Iterable[Session]) -> None:
+        for session in sessions:
             if self._charging.calls.by_id(session.call_id) is not None:
                 self._charging.catch_up(session)
                 continue
             self._charging.resume(session)
             if session.state is not State.CLOSED:
-                log.info("session_taken", client=self.name, session=session_id, call=session.call_id)
+                log.info("session_taken", client=self.name, session=session.session_id, call=session.call_id)
                 self._took(session.call_id)
-        if last > self._numbers.get(session_id, -1):
-            self._remember(session_id, last)
 
     def _numbered(self, request: CreditRequest) -> tuple[int, ...]:
         """Note the request's number; which ones before it are missing."""

@@ -41,6 +41,7 @@ from ocs.sessions.events import (
     Mode,
     Offered,
     Reach,
+    Reask,
     Reject,
     Ringing,
     SwitchCommand,
@@ -237,7 +238,7 @@ class Nas:
                 return self._limit(command)
             case Cut():
                 return self._cut(command)
-            case Warn():
+            case Warn() | Reask():
                 return False
 
     def take_listing(self, alive: set[str]) -> None:

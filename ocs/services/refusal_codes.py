@@ -71,3 +71,26 @@ retries, 11 invalid argument, 12 insufficient balance. 11 is never sent: some ga
 Welltech) play "insufficient balance" for it. They have no code for a number that is none or has no price; at
 9 they ask for another number, which is what should happen.
 """
+
+DIAMETER_RESULTS: Final[Mapping[Refusal, int]] = {
+    # DIAMETER_TOO_BUSY, a protocol error: the client may ask another server at once (RFC 6733 7.1.3).
+    Refusal.OVERLOADED: 3004,
+    Refusal.UNAVAILABLE: 3004,
+    Refusal.CALL_CLOSED: 5002,
+    Refusal.CALL_ID_IN_USE: 5003,
+    Refusal.NO_PAYER: 5030,
+    Refusal.BAD_NUMBER: 5031,
+    Refusal.NO_RATE: 5031,
+    Refusal.NUMBER_BLOCKED: 4010,
+    Refusal.RATE_LIMIT: 4010,
+    Refusal.ACCOUNT_UNKNOWN: 5030,
+    Refusal.ACCOUNT_BLOCKED: 5003,
+    Refusal.CONCURRENCY_LIMIT: 4010,
+    Refusal.DAILY_SPEND_LIMIT: 4012,
+    Refusal.INSUFFICIENT_FUNDS: 4012,
+}
+"""Result-Code of credit control (RFC 8506 9, RFC 6733 7.1).
+
+4010 the service is denied, 4012 credit, 5002 no such session, 5003 the subscriber may not, 5030 nobody pays,
+5031 it has no price.
+"""
