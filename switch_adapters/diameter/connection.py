@@ -243,8 +243,9 @@ class Connection:
         self._node.opened(self)
 
     def hold(self) -> None:
-        """Wait for the outcome of an election; the CER's deadline stands."""
+        """Wait for the outcome of an election: longer than our own connection waits for its CEA."""
         self.state = State.ELECTION
+        self._phase_due.set(self._timers.opening_ms + self._timers.linger_ms)
 
     def probe(self) -> None:
         """Somebody calls himself as this peer does: it must prove now that it is alive."""

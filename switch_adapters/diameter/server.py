@@ -345,6 +345,9 @@ class DiameterServer:
             self.observer.refused("unreachable")
             self._complaints.say("diameter_unreachable", way.host, address=way.address, error=str(fault))
             return False
+        if self._stopping or self._peers.of(way.host.lower()):
+            plain.close()  # the peer has come meanwhile, and nothing was said here yet
+            return True
         plain.settimeout(None)
         context = self._contexts[1] if way.tls and self._contexts else None
         return self._serve(plain, (way.address, way.port), context, way.host)
