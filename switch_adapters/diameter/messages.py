@@ -300,7 +300,7 @@ class Message(Avps):
         words = array(_WORD, data[: len(data) & ~3])
         if _SWAP:
             words.byteswap()
-        words.extend((0, 0))  # a header that is cut off reads as one of length 0
+        words.append(0)  # an AVP of which only the code is here reads as one of length 0
         self._data, self._words = data, words
         self.depth = 0
         command = words[1]

@@ -80,10 +80,10 @@ def test_addresses_go_there_and_back(address: str) -> None:
     assert message_of(wire.address_avp(n.HOST_IP_ADDRESS, address)).address(n.HOST_IP_ADDRESS) == address
 
 
-def test_a_telephone_number_may_be_an_address() -> None:
-    assert (
-        message_of(wire.raw_avp(n.SGSN_ADDRESS, b"\0\x084915550100")).address(n.SGSN_ADDRESS) == "4915550100"
-    )
+@pytest.mark.parametrize(("digits", "number"), [(b"4915550100", "4915550100"), (b"49\n1", "49\ufffd1")])
+def test_a_telephone_number_may_be_an_address(digits: bytes, number: str) -> None:
+    message = message_of(wire.raw_avp(n.SGSN_ADDRESS, b"\0\x08" + digits))
+    assert message.address(n.SGSN_ADDRESS) == number
 
 
 def test_what_is_no_address_is_not_written() -> None:
