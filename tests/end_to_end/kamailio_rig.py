@@ -1,4 +1,4 @@
-"""Debian's Kamailio with the very configuration of docker/kamailio, a carrier and phones played by SIPp.
+"""Debian's Kamailio with the very configurations of docker, a carrier and phones played by SIPp.
 
     with KamailioRig(tmp_path, radius_auth=("127.0.0.1", 1812), ...) as kam:
         call = kam.call("alice", "secret", "+4930123", talk_s=3)
@@ -15,7 +15,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -33,12 +33,12 @@ Address = tuple[str, int]
 AnySipp = TypeVar("AnySipp", bound=Sipp)
 
 
-def require() -> None:
-    """Raises Missing if Kamailio, one of its modules or SIPp is not installed."""
+def require(modules: Sequence[str], conf: Path) -> None:
+    """Raises Missing if Kamailio, one of these modules or SIPp is not installed."""
     found = {path.stem for path in Path("/usr/lib").glob("*/kamailio/modules/*.so")}
-    missing = [name for name in MODULES if name not in found]
+    missing = [name for name in modules if name not in found]
     if KAMAILIO is None or missing:
-        raise Missing(f"Kamailio is not installed, or lacks {missing} (packages: docker/kamailio/README.md)")
+        raise Missing(f"Kamailio is not installed, or lacks {missing} (packages: {conf.name}/README.md)")
     if SIPP is None:
         raise Missing("SIPp is not installed (Debian package sip-tester)")
 
@@ -120,25 +120,22 @@ class Phones(Sipp):
         )  # fmt: skip
 
 
-class KamailioRig:
-    """One Kamailio and one carrier, as long as the block lasts.
+class ProxyRig:
+    """One Kamailio and one carrier, as long as the block lasts. conf: the folder with its start.sh.
 
-    authorise: "radius", "http" or "evapi". ocs_http: URL that events (and questions) are posted to; "": none.
-    Other settings go to the environment as docker/kamailio/README.md lists them.
+    settings go to the environment as the README in conf lists them.
     """
 
     def __init__(
-        self, path: Path, *, radius_auth: Address = ("127.0.0.1", 9), radius_acct: Address = ("127.0.0.1", 9),
-        secret: str = "labsecret", ocs_http: str = "", http_token: str = "", authorise: str = "radius",
-        nas: str = "kam1", leaves_s: float = 1.0, **settings: str,
+        self, path: Path, conf: Path, modules: Sequence[str], settings: Mapping[str, str], *,
+        leaves_s: float = 1.0,
     ) -> None:  # fmt: skip
-        require()
+        require(modules, conf)
         self.path = path
-        self.nas = nas
         self.sip_port = free_udp_port()
         self.rpc_port = free_port()
-        self.evapi_port = free_port()
         self.rpc_url = f"http://127.0.0.1:{self.rpc_port}"
+        self._conf = conf
         self._leaves_s = leaves_s
         self._phones: list[Phones] = []
         self._process: subprocess.Popen[bytes] | None = None
@@ -148,14 +145,6 @@ class KamailioRig:
             "OCS_SIP_LISTEN": f"udp:127.0.0.1:{self.sip_port}",
             "OCS_RPC_LISTEN": f"tcp:127.0.0.1:{self.rpc_port}",
             "OCS_RPC_PORT": str(self.rpc_port),
-            "OCS_EVAPI_LISTEN": f"127.0.0.1:{self.evapi_port}",
-            "OCS_RADIUS_AUTH": "{}:{}".format(*radius_auth),
-            "OCS_RADIUS_ACCT": "{}:{}".format(*radius_acct),
-            "OCS_RADIUS_SECRET": secret,
-            "OCS_AUTHORISE": authorise,
-            "OCS_HTTP": ocs_http,
-            "OCS_HTTP_TOKEN": http_token,
-            "OCS_NAS": nas,
             "OCS_REALM": "lab.test",
             "OCS_WORKERS": "8",
             **settings,
@@ -178,7 +167,7 @@ class KamailioRig:
         """Start Kamailio; returns when its JSON-RPC port answers."""
         with (self.path / "kamailio.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(CONF / "start.sh")], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [str(self._conf / "start.sh")], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={"PATH": os.environ["PATH"] + ":/usr/sbin", **self._settings}, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -257,6 +246,32 @@ class KamailioRig:
         """Wait until its first call rings."""
         until(lambda: any(m.code == 180 for m in phones.wire), "it rings")
         return self.results(phones)[0]
+
+
+class KamailioRig(ProxyRig):
+    """With docker/kamailio. authorise: "radius", "http" or "evapi".
+
+    ocs_http: URL that events (and questions) are posted to; "": none.
+    """
+
+    def __init__(
+        self, path: Path, *, radius_auth: Address = ("127.0.0.1", 9), radius_acct: Address = ("127.0.0.1", 9),
+        secret: str = "labsecret", ocs_http: str = "", http_token: str = "", authorise: str = "radius",
+        nas: str = "kam1", leaves_s: float = 1.0, **settings: str,
+    ) -> None:  # fmt: skip
+        self.nas = nas
+        self.evapi_port = free_port()
+        own = {
+            "OCS_EVAPI_LISTEN": f"127.0.0.1:{self.evapi_port}",
+            "OCS_RADIUS_AUTH": "{}:{}".format(*radius_auth),
+            "OCS_RADIUS_ACCT": "{}:{}".format(*radius_acct),
+            "OCS_RADIUS_SECRET": secret,
+            "OCS_AUTHORISE": authorise,
+            "OCS_HTTP": ocs_http,
+            "OCS_HTTP_TOKEN": http_token,
+            "OCS_NAS": nas,
+        }
+        super().__init__(path, CONF, MODULES, own | settings, leaves_s=leaves_s)
 
 
 def _started(make: Callable[[Path], AnySipp], folder: Path) -> AnySipp:
