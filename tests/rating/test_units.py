@@ -277,6 +277,14 @@ def test_lines_name_octets() -> None:
     assert line.text == "nothing was used"
 
 
+def test_lines_of_talk_read_as_ever() -> None:
+    priced = quote("0:0.6/60+1;grace=5", "second")
+    assert priced.charge(7_000).lines[0].text == "7 × 1 s at 0.6 USD per 60 s"
+    assert priced.charge(5_000).lines[0].text == "no longer than 5 s: free"
+    assert priced.charge(0).lines[0].text == "no billable time"
+    assert priced.charge(7_000, (Allowance(1, 7),)).lines[0].text == "7 s from allowance 1"
+
+
 def test_units_of_a_service_are_priced_each() -> None:
     charge = quote("0:0.05/1+1", "unit").charge(3_000)
     assert (dollars(charge.total_ticks), charge.lines[0].text) == ("0.15", "3 units at 0.05 USD per 1 unit")
