@@ -161,6 +161,8 @@ class Connection:
         self.peer: Peer | None = None
         self.key = ""
         """The peer's Origin-Host in lower case, once it is known."""
+        self.let_go = False
+        """The peer said good-bye (DPR)."""
         self.in_progress = 0
         """Requests of this connection that are being handled."""
         self.watchdog = Watchdog()
@@ -349,6 +351,7 @@ class Connection:
     def _let_go(self, message: Message) -> None:
         """A DPR: agree, and let the peer close."""
         self.send(self._node.identity.disconnect_answer(message))
+        self.let_go = True
         if self.state is State.OPEN:
             self.state = State.LEFT
             self._probing = False

@@ -54,7 +54,8 @@ class Meeting:
             del self._dialled[host]
             if host in self._elected:
                 theirs, message, peer = self._elected.pop(host)
-                self._welcome(theirs, message, peer)
+                if not theirs.closed_for:
+                    self._welcome(theirs, message, peer)
         for key, (theirs, _, _) in list(self._elected.items()):
             if theirs is connection:
                 del self._elected[key]

@@ -25,7 +25,8 @@ class Observer:
         """ "opened", "suspect", "recovered", or why it was closed ("peer_closed", "watchdog", "length" …)."""
 
     def refused(self, reason: str) -> None:
-        """Somebody may not be a peer: "address", "full", "unknown_peer", "no_common_application" …"""
+        """Somebody does not become a peer: "address", "full", "unknown_peer", "no_common_application",
+        "handshake", "unreachable" …; "fault" is ours."""
 
     def request(self, client: str, application: int) -> None:
         """A request for us came (repeats too)."""

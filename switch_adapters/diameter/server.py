@@ -40,6 +40,8 @@ __all__ = ["DiameterServer", "Handler", "Peer"]
 
 _BACKLOG: Final = 128
 _IDS: Final = 1 << 32
+_TO_TC: Final = 20
+"""Failures after which the wait is Tc, whatever the first one is."""
 
 
 class DiameterServer:
@@ -134,6 +136,7 @@ class DiameterServer:
         self._stopping = True
         self._close_listeners()  # at once: who comes now is better refused than left to wait
         gevent.killall([keeper for keeper in self._keepers if keeper not in self._serving])
+        gevent.killall([greenlet for greenlet, connection in self._serving.items() if connection is None])
         for connection in list(self._serving.values()):
             if connection is not None:
                 connection.leave(DisconnectCause.REBOOTING)
@@ -238,7 +241,8 @@ class DiameterServer:
                 return
             self._strangers[host] = self._strangers.get(host, 0) + 1
             context = self._contexts[0] if tls and self._contexts else None
-            if not self._serve(plain, address, context):
+            connection = self._serve(plain, address, context)
+            if connection is None or connection.peer is None:
                 self._leave_strangers(host)
 
         return accept
@@ -265,8 +269,8 @@ class DiameterServer:
 
     def _serve(
         self, plain: Any, address: tuple[Any, ...], context: ssl.SSLContext | None, expected_host: str = ""
-    ) -> bool:
-        """Serve one connection in this greenlet, and never raise. True: it was open."""
+    ) -> Connection | None:
+        """Serve one connection here until it is over; never raise. None: it did not come to one."""
         me = gevent.getcurrent()
         self._serving[me] = None
         connection: Connection | None = None
@@ -289,13 +293,14 @@ class DiameterServer:
         except OSError:
             self.observer.refused("broken")  # gone before it could be looked at
         except Exception:
+            self.observer.refused("fault")
             self._complaints.say("diameter_connection_failed", "fault", address=address[0], exc_info=True)
         finally:
             del self._serving[me]
             plain.close()
             if self._stopping and not self._serving:
                 self._silent.set()
-        return connection is not None and connection.peer is not None
+        return connection
 
     def _shaken(self, plain: Any, context: ssl.SSLContext, *, ours: bool) -> Any:
         """The same socket behind TLS; None: it did not come to that."""
@@ -318,15 +323,20 @@ class DiameterServer:
         """Be connected with a peer, whoever of us made the connection."""
         failures = 0
         while not self._stopping:
-            if not self._peers.of(way.host.lower()):
-                failures = 0 if self._dial(way) else failures + 1
+            connection = None if self._peers.of(way.host.lower()) else self._dial(way)
+            if self._peers.of(way.host.lower()):
+                failures = 0
+            elif connection is None or connection.peer is None:
+                failures += 1
+            else:
+                failures = _TO_TC if connection.let_go else 0  # who said good-bye is left in peace for Tc
             if not self._stopping:
                 self._pause(self._reconnect_ms(failures))
 
     def _reconnect_ms(self, failures: int) -> int:
         """Doubled with each failure, up to Tc; half of it is at random, so that nobody comes in step."""
         timers = self.config.timers
-        longest_ms = min(timers.reconnect_ms, timers.reconnect_first_ms << min(failures, 20))
+        longest_ms = min(timers.reconnect_ms, timers.reconnect_first_ms << min(failures, _TO_TC))
         return longest_ms // 2 + self.random.randrange(longest_ms // 2 + 1)
 
     def _pause(self, for_ms: int) -> None:
@@ -337,17 +347,17 @@ class DiameterServer:
         finally:
             timer.cancel()
 
-    def _dial(self, way: Outbound) -> bool:
-        """Connect, and serve the connection until it is over. True: it was open."""
+    def _dial(self, way: Outbound) -> Connection | None:
+        """Connect, and serve the connection until it is over. None: it did not come to one."""
         try:
             plain = create_connection((way.address, way.port), self.config.timers.opening_ms / 1000)
         except OSError as fault:
             self.observer.refused("unreachable")
             self._complaints.say("diameter_unreachable", way.host, address=way.address, error=str(fault))
-            return False
+            return None
         if self._stopping or self._peers.of(way.host.lower()):
             plain.close()  # the peer has come meanwhile, and nothing was said here yet
-            return True
+            return None
         plain.settimeout(None)
         context = self._contexts[1] if way.tls and self._contexts else None
         return self._serve(plain, (way.address, way.port), context, way.host)

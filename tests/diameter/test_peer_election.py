@@ -13,7 +13,7 @@ import pytest
 from ocs.runtime.clock import ManualClock
 from switch_adapters.diameter import names
 from switch_adapters.diameter.config import Listen, Outbound, Timers
-from switch_adapters.diameter.wire import Message, answer, text_avp
+from switch_adapters.diameter.wire import Message, answer, i32_avp, text_avp
 from tests.diameter.peers import CREDIT, PATIENCE_S, Caller, Site, settle, site, until
 from tests.servers import free_port
 
@@ -140,6 +140,22 @@ def test_a_peer_that_comes_back_is_found_soon() -> None:
         again, _ = there.meet()
         until(lambda: ours.server.peers)
         assert again.silent()
+
+
+def test_who_said_good_bye_is_left_in_peace_for_tc() -> None:
+    with station() as there, site(**to(there.port)) as ours:
+        peer, _ = there.meet()
+        peer.send(peer.base(282, 9, i32_avp(names.DISCONNECT_CAUSE, 1)))
+        assert peer.hear().code == 282
+        peer.close()
+        until(lambda: not ours.server.peers)
+        there.listener.settimeout(0.05)
+        ours.advance(14_000)
+        with pytest.raises(TimeoutError):
+            there.listener.accept()
+        there.listener.settimeout(PATIENCE_S)
+        ours.advance(16_000)
+        there.meet()
 
 
 def test_nobody_is_connected_to_who_came_by_himself() -> None:
