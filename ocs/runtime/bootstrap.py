@@ -42,6 +42,7 @@ from ocs.ports import Clock, Signals
 from ocs.rating.book import TariffBook
 from ocs.rating.destinations import normalise
 from ocs.runtime.clock import SystemClock
+from ocs.runtime.diameter_doors import DiameterDoors
 from ocs.runtime.housekeeping import prune_keys
 from ocs.runtime.inside import LiveCalls
 from ocs.runtime.metrics import Metrics
@@ -104,6 +105,22 @@ class System:
             took=self.news.call_taken,
             ready=lambda: self.recovered and not self.stopping,
         )
+        self.diameter = DiameterDoors(
+            self.settings.diameter,
+            self.charging,
+            self.clock,
+            self.metrics,
+            load_session=self.calls.of_session,
+            load_open=self.calls.open_snapshots,
+            load_call=self.calls.snapshot,
+            took=self.news.call_taken,
+            rehearse=lambda hold: rehearse(self.engine, hold).outcome,
+        )
+
+    @property
+    def linkless(self) -> set[str]:
+        """Names of those whose calls any daemon may be asked about: they have no link of ours."""
+        return {*self.doors.nas, *self.diameter.names}
 
     def start(self) -> None:
         """Take in the calls that were left open, then open the doors: of every switch that is ours.
@@ -112,7 +129,7 @@ class System:
         """
         self.directory.warm()
         self.users.warm()
-        names = sorted({*self.switches, *self.doors.nas, *self.calls.open_switches()})
+        names = sorted({*self.switches, *self.linkless, *self.calls.open_switches()})
         if self.keeper is None:
             log.info("recovering")
             log.info("recovered", calls=self._recover(names))
@@ -122,13 +139,14 @@ class System:
             self.keeper.start(names)
         self.recovered = True
         self.doors.start()
+        self.diameter.start()
         self.signals.subscribe(self.news.hear)
 
     def take_over(self, name: str) -> None:
         """This switch is ours from now on: take in its calls, open its door. Raises OutsideError."""
         log.info("recovered", switch=name, calls=self._recover([name]))
-        if name in self.doors.nas:
-            return  # it has no link; whichever daemon it asks answers
+        if name in self.linkless:
+            return  # whichever daemon it asks answers
         self.refresh_tariffs()  # its calls may have been answered at versions that we had dropped
         door = self._place_door(name)  # anew: its Core-UUID may have changed under another daemon
         if door is not None:
@@ -136,7 +154,7 @@ class System:
 
     def let_go(self, name: str) -> None:
         """This switch is another daemon's: close its door, forget its calls as they are."""
-        if name in self.doors.nas:
+        if name in self.linkless:
             return
         if name in self.switches:
             self.switches[name].stop()
@@ -162,6 +180,7 @@ class System:
         self.stopping = True
         self.charging.refusing = True
         self.doors.stop()
+        self.diameter.stop()
         deadline_ms = self.clock.monotonic_ms() + self.settings.daemon.stop_timeout_s * 1000
         while not self.charging.idle and self.clock.monotonic_ms() < deadline_ms:
             gevent.sleep(0.01)
@@ -227,31 +246,49 @@ class System:
 
     def switch_views(self) -> list[SwitchView]:
         """The links as people see them."""
-        return [
-            SwitchView(
-                name=name,
-                kind="freeswitch",
-                address=f"{switch.config.host}:{switch.config.port}",
-                up=switch.up,
-                since_ms=None,
-                version="",
-                open_calls=len(self.charging.open_channels(name)),
-                detail=switch.core_uuid if self.keeper is None else self.keeper.holder(name),
-            )
-            for name, switch in self.switches.items()
-        ] + [
-            SwitchView(
-                name=wanted.name,
-                kind=wanted.kind,
-                address=", ".join(wanted.radius.addresses) if wanted.radius else "",
-                up=True,  # it comes when it wants something
-                since_ms=None,
-                version="",
-                open_calls=len(self.charging.open_channels(wanted.name)),
-                detail="",
-            )
-            for wanted in self.settings.nas
-        ]
+        return (
+            [
+                SwitchView(
+                    name=name,
+                    kind="freeswitch",
+                    address=f"{switch.config.host}:{switch.config.port}",
+                    up=switch.up,
+                    since_ms=None,
+                    version="",
+                    open_calls=len(self.charging.open_channels(name)),
+                    detail=switch.core_uuid if self.keeper is None else self.keeper.holder(name),
+                )
+                for name, switch in self.switches.items()
+            ]
+            + [
+                SwitchView(
+                    name=wanted.name,
+                    kind=wanted.kind,
+                    address=", ".join(wanted.radius.addresses) if wanted.radius else "",
+                    up=True,  # it comes when it wants something
+                    since_ms=None,
+                    version="",
+                    open_calls=len(self.charging.open_channels(wanted.name)),
+                    detail="",
+                )
+                for wanted in self.settings.nas
+            ]
+            + [
+                SwitchView(
+                    name=name,
+                    kind="diameter",
+                    address=", ".join(peers),
+                    up=bool(peers),
+                    since_ms=None,
+                    version="",
+                    open_calls=len(self.charging.open_channels(name))
+                    + len(self.charging.open_channels(client.accounting.name)),
+                    detail="",
+                )
+                for name, client in self.diameter.clients.items()
+                for peers in [self.diameter.peers(name)]
+            ]
+        )
 
     def take_cdr(self, switch: str, body: bytes, content_type: str) -> None:
         """A switch's own call record. NotFound for a switch that settings do not name."""

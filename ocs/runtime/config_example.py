@@ -62,8 +62,32 @@ password = "ClueCon"  # better: password_file = "/run/secrets/event_socket"
 # jsonrpc_url = "http://192.0.2.30:5066/RPC"
 #
 """,
+    "diameter": """\
+# [diameter]
+# origin_host = "ocs.ims.example.net"
+# origin_realm = "ims.example.net"
+#
+# [[diameter.client]]
+# name = "cscf"
+# hosts = ["scscf.ims.example.net"]
+# addresses = ["192.0.2.50"]
+#
+# [diameter.client.kamailio]
+# jsonrpc_url = "http://192.0.2.50:5060/RPC"
+#
+# [[diameter.service]]  # rating group 10 is data, by a tariff with the key "10"
+# name = "data"
+# rating_groups = [10]
+# unit = "octet"
+# tariff = "{tariff}-data"
+# destination = "{rating_group}"
+#
+# [[payer]]  # the account bears the subscriber's number
+# match = "subscription.number"
+#
+""",
 }
-"""Sections that are lists: a working example each, before the documentation of their keys."""
+"""Sections with a working example each, before the documentation of their keys."""
 
 
 def example() -> str:
@@ -114,8 +138,9 @@ def _keys(model: type[Section], indent: str = "") -> Iterator[str]:
 
 
 def _nested(info: FieldInfo) -> type[Section] | None:
-    """The model of a list's items or of a table's values."""
-    inner = [part for part in getattr(info.annotation, "__args__", ()) if isinstance(part, type)]
+    """The model of a table, of a list's items or of a table's values."""
+    parts = (info.annotation, *getattr(info.annotation, "__args__", ()))
+    inner = [part for part in parts if isinstance(part, type)]
     return next((part for part in inner if issubclass(part, Section)), None)
 
 

@@ -166,6 +166,8 @@ def toml_value(value: object) -> str:
             return str(value)
         case SecretStr():
             return f'"{MASK}"'
+        case Section():
+            return toml_value({name: field for name, field in value if field is not None})
         case dict():
             return "{ " + ", ".join(f"{toml_value(k)} = {toml_value(v)}" for k, v in value.items()) + " }"
         case tuple():

@@ -25,6 +25,7 @@ from switch_adapters.diameter import accounting, credit
 from switch_adapters.diameter.clients import ClientPolicy
 from switch_adapters.diameter.codes import (
     AccountingRecordType,
+    Application,
     CcRequestType,
     CheckBalanceResult,
     Command,
@@ -53,6 +54,12 @@ from switch_adapters.diameter.wire import (
 )
 
 log = structlog.get_logger("ocs.diameter")
+
+COMMANDS: Final[Mapping[int, frozenset[int]]] = {
+    Application.CREDIT_CONTROL: frozenset({Command.CREDIT_CONTROL, Command.SESSION_TERMINATION}),
+    Application.ACCOUNTING: frozenset({Command.ACCOUNTING, Command.SESSION_TERMINATION}),
+}
+"""What `DiameterDoor.handle` answers."""
 
 HOSTS_KEPT: Final = 10_000
 """Hosts whose Origin-State-Id is remembered."""

@@ -1,8 +1,8 @@
 """Who pays and who calls whom? What a request says of it, as facts for the payer rules of settings.
 
-Subscription-Id stands at the top level (RFC 8506 8.46) or in Service-Information (TS 32.299 7.2.192);
-Kamailio has it in both. Where there is none, the party on whose side the node stands is the subscriber: the caller at an
-originating node, the callee at a terminating one.
+Subscription-Id stands at the top level (RFC 8506 8.46), in Service-Information (TS 32.299), or in both.
+Where there is none, the party on whose side the node stands is the subscriber: the caller at an originating
+node, the callee at a terminating one.
 """
 
 from __future__ import annotations

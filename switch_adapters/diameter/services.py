@@ -1,4 +1,4 @@
-"""Which service is this, what does it count, and what happens at its end? Rules of settings, the first that fits.
+"""Which service is this, what does it count, and what happens at its end? The first rule that fits.
 
 A service is known by Service-Context-Id, Rating-Group, Service-Identifier and the role of the node. What no
 rule fits is a call: seconds, to the number that was called, by the payer's own tariff.

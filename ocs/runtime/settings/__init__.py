@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ocs.runtime.settings.base import Section
 from ocs.runtime.settings.charging import ChargingSettings, NumberingSettings, PayerRule, SupplierRule
 from ocs.runtime.settings.daemon import DaemonSettings, DatabaseSettings, LoggingSettings, RedisSettings
+from ocs.runtime.settings.diameter import DiameterSettings
 from ocs.runtime.settings.freeswitch import FreeSwitchSettings
 from ocs.runtime.settings.nas import NasSettings, RadiusSettings
 
@@ -49,17 +50,20 @@ class Settings(BaseSettings):
     radius: RadiusSettings = RadiusSettings()
     nas: tuple[NasSettings, ...] = ()
     """The NAS that ask before a call and report on it: Kamailio, gateways, anything that speaks RADIUS."""
+    diameter: DiameterSettings = DiameterSettings()
     logging: LoggingSettings = LoggingSettings()
 
-    @field_validator("freeswitch", "nas")
+    @field_validator("freeswitch", "nas", "diameter")
     @classmethod
-    def _names_differ(cls, switches: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
-        others = () if info.field_name == "freeswitch" else info.data.get("freeswitch", ())
-        names = [switch.name for switch in (*others, *switches)]
+    def _names_differ(cls, value: Any, info: ValidationInfo) -> Any:
+        """Calls go by the name of their switch, whichever door it comes by."""
+        before = (*info.data.get("freeswitch", ()), *info.data.get("nas", ()))
+        switches = value.client if isinstance(value, DiameterSettings) else value
+        names = [switch.name for switch in (*before, *switches)]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two switches are named {name!r}")
-        return switches
+        return value
 
     @classmethod
     def settings_customise_sources(

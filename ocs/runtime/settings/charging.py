@@ -14,6 +14,8 @@ from ocs.runtime.settings.base import Section
 from ocs.services.identify import Rule
 from ocs.sessions.events import Mode
 from ocs.sessions.session import Policy
+from switch_adapters.diameter.facts import AVP_FACT, check_path
+from switch_adapters.diameter.facts import FACTS as DIAMETER_FACTS
 
 Digits = Annotated[str, Field(pattern=r"^[0-9]+$", max_length=15)]
 
@@ -140,9 +142,12 @@ _FACT: Final = re.compile(
 
 
 def _fact(name: str) -> str:
-    if not _FACT.match(name):
+    if name.startswith(AVP_FACT):
+        check_path(name.removeprefix(AVP_FACT))
+    elif name not in DIAMETER_FACTS and not _FACT.match(name):
         raise ValueError(
             "is not a fact of a call; use variable:NAME (of FreeSWITCH), attribute:NAME (of a NAS), "
+            "subscription.number, subscription.sip_uri, user_name, avp:PATH (of Diameter; more in its README), "
             "accountcode, sip_user (who authenticated), from_user (who the caller claims to be), source_ip, "
             "gateway, context, profile, switch, nas_kind, origin, destination, dialled, prefix or always"
         )
