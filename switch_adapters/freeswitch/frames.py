@@ -117,7 +117,9 @@ class FrameReader:
 def _outer_headers(block: bytes) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in block.split(b"\n"):
-        name, separator, value = line.partition(b":")
+        name, separator, value = line.partition(b": ")  # a name may hold ":" (recording d01)
+        if not separator:
+            name, separator, value = line.partition(b":")
         if not separator:
             raise ProtocolError(f"not a header line: {line[:80]!r}")
         headers[_decode(name)] = _decode(value.strip(b" \r"))

@@ -1,8 +1,8 @@
 """One Event Socket connection: how are commands asked, and events heard, without ever hanging or lying?
 
-greenswitch's inbound client keeps its vocabulary (connect, authenticate, send, register_handle, stop,
-DISCONNECT); its reader, queue and send are replaced, because each of them can hang, die silently or mix up
-replies:
+greenswitch's clients keep their vocabulary (connect, authenticate, send, register_handle, stop, DISCONNECT);
+their reader, queue and send are replaced by `Wire`, because each of them can hang, die silently or mix up
+replies. `Link` is the wire that we dial to a switch; `outbound_session` has the one that a call dials to us.
 
 - one greenlet reads, always; frames come from `frames.FrameReader`;
 - one greenlet writes; commands are pipelined, replies come back in order (FIFO, no ids in this protocol);
@@ -16,7 +16,7 @@ replies:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,27 +95,20 @@ class _Pending:
             self.deadline.cancel()
 
 
-class Link(InboundESL):  # type: ignore[misc]
-    """A connection to one switch. Not reusable: after DISCONNECT make a new one."""
+class Wire:
+    """The connection itself, put in front of greenswitch's protocol class. Not reusable."""
 
-    def __init__(
-        self,
-        name: str,
-        host: str,
-        port: int,
-        password: str,
-        *,
-        clock: Clock,
-        limits: LinkLimits | None = None,
-        observer: Observer | None = None,
-    ) -> None:
-        self.limits = limits or LinkLimits()
-        super().__init__(host, port, password, timeout=self.limits.connect_timeout_s)
+    sock: gsocket.socket
+    event_handlers: dict[str, Sequence[Callable[[LinkEvent], None]]]
+
+    def _prepare(self, name: str, clock: Clock, limits: LinkLimits, observer: Observer | None) -> None:
         self.name = name
+        self.limits = limits
+        self.connected = False
         self.lost_because = ""
         self._clock = clock
         self._observer = observer or Observer()
-        self._frames = FrameReader(max_header=self.limits.max_header, max_body=self.limits.max_body)
+        self._frames = FrameReader(max_header=limits.max_header, max_body=limits.max_body)
         self._waiting: deque[_Pending] = deque()
         self._outbox: deque[bytes] = deque()
         self._queued: deque[Frame] = deque()
@@ -123,46 +116,11 @@ class Link(InboundESL):  # type: ignore[misc]
         self._ended = False
         self._something_to_write = Flag()
         self._something_to_handle = Flag()
-        self._greeted: AsyncResult[None] = AsyncResult()
         self._greenlets: list[Greenlet] = []
-
-    # --- connecting -----------------------------------------------------------------------------
-
-    def connect(self) -> None:
-        """Connect, wait for the greeting, authenticate. Raises LinkLost or LoginRefused."""
-        self.open()
-        self.authenticate()
-
-    def open(self) -> None:
-        """Connect and wait for the greeting (auth/request). Raises LinkLost or LoginRefused."""
-        try:
-            self.sock = gsocket.create_connection((self.host, self.port), timeout=self.timeout)
-        except OSError as error:
-            raise LinkLost(f"cannot connect to {self.host}:{self.port}: {error}") from None
-        self.sock.settimeout(None)
-        self.sock.setsockopt(gsocket.IPPROTO_TCP, gsocket.TCP_NODELAY, 1)
-        self.connected = True
-        self.start_event_handlers()
-        deadline = self._clock.call_at(
-            self._clock.now_ms() + int(self.limits.connect_timeout_s * 1000), lambda: self.drop("no greeting")
-        )
-        try:
-            self._greeted.get()
-        finally:
-            deadline.cancel()
 
     def start_event_handlers(self) -> None:
         """Start the greenlets that read, write and handle."""
         self._greenlets = [spawn(self.receive_events), spawn(self._write), spawn(self.process_events)]
-
-    def authenticate(self) -> None:
-        """Give the password. Raises LoginRefused, or LinkLost."""
-        reply = self.send(f"auth {self.password}", timeout_s=self.limits.connect_timeout_s)
-        if reply.text != "+OK accepted":
-            self.drop("authentication failed")
-            raise LoginRefused(
-                "the switch refused our password", hint="compare it with event_socket.conf.xml"
-            )
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -255,8 +213,6 @@ class Link(InboundESL):  # type: ignore[misc]
             if not pending.result.ready():
                 self._observer.command_done(self.name, pending.name, "lost", self._age_ms(pending))
                 pending.result.set_exception(lost)
-        if not self._greeted.ready():
-            self._greeted.set_exception(lost)
         self._outbox.clear()
         try:
             self.sock.shutdown(gsocket.SHUT_RDWR)
@@ -302,14 +258,6 @@ class Link(InboundESL):  # type: ignore[misc]
             self._answer(Reply(frame.headers.get("Reply-Text", ""), frame.headers))
         elif kind == "api/response":
             self._answer(Reply(frame.body.decode("utf-8", "replace").rstrip("\n"), frame.headers))
-        elif kind == "auth/request":
-            self._greeted.set(None)
-        elif kind == "text/rude-rejection":
-            if not self._greeted.ready():
-                self._greeted.set_exception(
-                    LoginRefused("the switch's access list refuses us", hint="see apply-inbound-acl")
-                )
-            self.drop("refused by the switch's access list")
         elif kind == "text/disconnect-notice" and frame.headers.get("Content-Disposition") != "linger":
             self.drop("disconnect notice: " + frame.body.decode("utf-8", "replace").split("\n")[0])
 
@@ -380,6 +328,76 @@ class Link(InboundESL):  # type: ignore[misc]
             except Exception:  # one event that trips a handler must not cost the ones after it
                 self._observer.event_bad(self.name, "handler")
                 log.exception("an event handler failed", switch=self.name, event_name=name)
+
+
+class Link(Wire, InboundESL):  # type: ignore[misc]
+    """A connection to one switch. Not reusable: after DISCONNECT make a new one."""
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        password: str,
+        *,
+        clock: Clock,
+        limits: LinkLimits | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        limits = limits or LinkLimits()
+        InboundESL.__init__(self, host, port, password, timeout=limits.connect_timeout_s)
+        self._prepare(name, clock, limits, observer)
+        self._greeted: AsyncResult[None] = AsyncResult()
+
+    def connect(self) -> None:
+        """Connect, wait for the greeting, authenticate. Raises LinkLost or LoginRefused."""
+        self.open()
+        self.authenticate()
+
+    def open(self) -> None:
+        """Connect and wait for the greeting (auth/request). Raises LinkLost or LoginRefused."""
+        try:
+            self.sock = gsocket.create_connection((self.host, self.port), timeout=self.timeout)
+        except OSError as error:
+            raise LinkLost(f"cannot connect to {self.host}:{self.port}: {error}") from None
+        self.sock.settimeout(None)
+        self.sock.setsockopt(gsocket.IPPROTO_TCP, gsocket.TCP_NODELAY, 1)
+        self.connected = True
+        self.start_event_handlers()
+        deadline = self._clock.call_at(
+            self._clock.now_ms() + int(self.limits.connect_timeout_s * 1000), lambda: self.drop("no greeting")
+        )
+        try:
+            self._greeted.get()
+        finally:
+            deadline.cancel()
+
+    def authenticate(self) -> None:
+        """Give the password. Raises LoginRefused, or LinkLost."""
+        reply = self.send(f"auth {self.password}", timeout_s=self.limits.connect_timeout_s)
+        if reply.text != "+OK accepted":
+            self.drop("authentication failed")
+            raise LoginRefused(
+                "the switch refused our password", hint="compare it with event_socket.conf.xml"
+            )
+
+    def drop(self, reason: str) -> None:
+        """See `Wire.drop`; whoever waits for the greeting fails, too."""
+        super().drop(reason)
+        if not self._greeted.ready():
+            self._greeted.set_exception(LinkLost(reason))
+
+    def _take(self, frame: Frame) -> None:
+        if frame.content_type == "auth/request":
+            self._greeted.set(None)
+        elif frame.content_type == "text/rude-rejection":
+            if not self._greeted.ready():
+                self._greeted.set_exception(
+                    LoginRefused("the switch's access list refuses us", hint="see apply-inbound-acl")
+                )
+            self.drop("refused by the switch's access list")
+        else:
+            super()._take(frame)
 
 
 # --- what may stand in a command ----------------------------------------------------------------
