@@ -17,7 +17,6 @@ from ocs.ledger.model import Granted, Hold, Refused
 from ocs.ports import CallControl, Clock, ControlledCall, Ending
 from ocs.runtime.diameter_counts import DiameterCounts, DoorCounts
 from ocs.runtime.metrics import Metrics
-from ocs.runtime.nas_doors import SWEEP_S
 from ocs.runtime.settings.diameter import DiameterClient, DiameterSettings
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.credit_control import CreditControl
@@ -33,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 ACCOUNTING: Final = ":rf"
 """Ends the name that a client's accounted calls go by; no name of settings may hold a colon."""
+
+SWEEP_S: Final = 60.0
+"""How often sessions that no daemon looks after are looked for, where there are several."""
 
 Snapshot = Mapping[str, Any]
 
@@ -98,11 +100,11 @@ class DiameterDoors:
                 restarts=wanted.restarts,
                 interim_s=wanted.interim_s,
             )
+        self.door = DiameterDoor(self.clients, clock, origin, DoorCounts(metrics))
         self.server: DiameterServer | None = None
         if self.clients:
-            door = DiameterDoor(self.clients, clock, origin, DoorCounts(metrics))
             config = replace(settings.peer_config(), commands=COMMANDS)
-            self.server = DiameterServer(config, clock, door.handle, DiameterCounts(metrics))
+            self.server = DiameterServer(config, clock, self.door.handle, DiameterCounts(metrics))
         self._beats: list[gevent.Greenlet] = []
 
     @property

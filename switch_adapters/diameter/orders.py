@@ -1,4 +1,4 @@
-"""How is a session ended, or told to ask again, from here? Abort-Session-Request, Re-Auth-Request, or JSON-RPC.
+"""How is a session ended, or told to ask again? Abort-Session-Request, Re-Auth-Request, or JSON-RPC.
 
 Kamailio 5.6 drops both requests in silence, so its calls are ended by another way (`ocs.ports.CallControl`);
 its sessions ask again when their quota is used up. A client that never answers costs a greenlet `timeout_s`.

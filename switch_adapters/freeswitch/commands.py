@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ocs.errors import CallerError
 from ocs.ports import Clock
-from ocs.sessions.events import Allow, Cut, EndedBy, Limit, Mode, Reject, SwitchCommand, Warn
+from ocs.sessions.events import Allow, Cut, EndedBy, Limit, Mode, Reask, Reject, SwitchCommand, Warn
 from switch_adapters.freeswitch.channels import Call
 from switch_adapters.freeswitch.config import FreeSwitchConfig, Rejection
 from switch_adapters.freeswitch.link import Link, Reply, api, word
@@ -57,6 +57,8 @@ class Commander:
                 return self._warn(command)
             case Cut():
                 return self._cut(command)
+            case Reask():
+                return False  # its sessions are not metered
 
     # --- parked calls ---------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ def _fact(name: str) -> str:
     elif name not in DIAMETER_FACTS and not _FACT.match(name):
         raise ValueError(
             "is not a fact of a call; use variable:NAME (of FreeSWITCH), attribute:NAME (of a NAS), "
-            "subscription.number, subscription.sip_uri, user_name, avp:PATH (of Diameter; more in its README), "
+            "subscription.number, subscription.sip_uri, user_name, avp:PATH (of Diameter; see its README), "
             "accountcode, sip_user (who authenticated), from_user (who the caller claims to be), source_ip, "
             "gateway, context, profile, switch, nas_kind, origin, destination, dialled, prefix or always"
         )
