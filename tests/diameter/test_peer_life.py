@@ -77,8 +77,10 @@ def test_any_message_ends_a_suspicion() -> None:
         ours.advance(30_000)
         peer.send(peer.ccr(5))
         until(lambda: ours.counts.of("connection", "lab", "recovered") == 1)
-        ours.advance(29_999)
-        assert ours.server.peers
+        ours.advance(30_000)
+        assert ours.server.peers, "a suspect again, and not closed"
+        ours.advance(30_000)
+        assert not ours.server.peers
 
 
 def test_who_talks_is_not_asked_whether_he_is_there() -> None:
