@@ -8,10 +8,10 @@ A dialog's state: 1 offered, 2 rings, 3 answered (no ACK yet), 4 up, 5 over (kep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import gevent
 import structlog
@@ -41,23 +41,23 @@ class Dialog:
     cseq: str
 
 
-class KamailioControl:
-    """A `ocs.ports.CallControl`. Its handle "call_id" is the Call-ID; without it, the channel is."""
+Found = TypeVar("Found")
+"""What a look finds of a call: enough to give the order."""
+
+
+class DialogControl(Generic[Found]):
+    """An order to end a call is followed by looks until it is gone: what both dialog modules need."""
 
     def __init__(self, config: KamailioConfig, *, sleep: Callable[[float], None] = gevent.sleep) -> None:
         self._config = config
         self._rpc = JsonRpc(config)
         self._sleep = sleep
 
-    @property
-    def extends(self) -> bool:
-        """See `ocs.ports.CallControl.extends`."""
-        return self._config.extends
-
     def end(self, call: ControlledCall, why: str) -> Ending:
         """End the call, ringing or answered, and see that it is gone. GONE or FAILED, nothing in between."""
-        call_id = _call_id(call)
+        call_id = ""
         try:
+            call_id = self._call_id(call)
             ending = self._end(call_id)
         except OutsideError as fault:
             log.warning("call_not_ended", url=self._config.url, call_id=call_id, why=why, fault=fault.message)
@@ -65,11 +65,57 @@ class KamailioControl:
         log.info("call_ended", url=self._config.url, call_id=call_id, why=why, result=ending.value)
         return ending
 
+    def _call_id(self, call: ControlledCall) -> str:
+        return call.handles.get("call_id") or call.channel
+
+    def _end(self, call_id: str) -> Ending:
+        for _ in range(self._config.attempts):
+            dialogs = self._settled(call_id)
+            for dialog in dialogs:
+                try:
+                    self._order(call_id, dialog)
+                except RpcFault as fault:
+                    # "Dialog not found", "Transaction not found": it went meanwhile, as the next look shows.
+                    log.info("order_refused", url=self._config.url, call_id=call_id, fault=fault.message)
+            if not dialogs or self._gone(call_id):
+                return Ending.GONE
+        return Ending.FAILED
+
+    def _gone(self, call_id: str) -> bool:
+        waited_s = 0.0
+        for pause_s in chain(_LOOKS_S, iter(lambda: _LOOKS_S[-1], None)):
+            if waited_s >= self._config.confirm_s:
+                return False
+            self._sleep(pause_s)
+            waited_s += pause_s
+            if not self._look(call_id):
+                return True
+        return False
+
+    def _settled(self, call_id: str) -> Sequence[Found]:
+        return self._look(call_id)
+
+    def _look(self, call_id: str) -> Sequence[Found]:
+        """The call's dialogs that are not over. Raises OutsideError if that cannot be seen."""
+        raise NotImplementedError
+
+    def _order(self, call_id: str, dialog: Found) -> None:
+        raise NotImplementedError
+
+
+class KamailioControl(DialogControl[Dialog]):
+    """A `ocs.ports.CallControl`. Its handle "call_id" is the Call-ID; without it, the channel is."""
+
+    @property
+    def extends(self) -> bool:
+        """See `ocs.ports.CallControl.extends`."""
+        return self._config.extends
+
     def limit(self, call: ControlledCall, total_ms: int, left_ms: int) -> bool:
         """Let Kamailio itself end the call `left_ms` from now plus the margin, or `total_ms` from its answer
         if it still rings. False: not taken, or no such call.
         """
-        call_id = _call_id(call)
+        call_id = self._call_id(call)
         try:
             taken = [
                 self._rpc.post(
@@ -112,15 +158,6 @@ class KamailioControl:
 
     # --- inside -------------------------------------------------------------------------------------
 
-    def _end(self, call_id: str) -> Ending:
-        for _ in range(self._config.attempts):
-            dialogs = self._settled(call_id)
-            for dialog in dialogs:
-                self._order(call_id, dialog)
-            if not dialogs or self._gone(call_id):
-                return Ending.GONE
-        return Ending.FAILED
-
     def _settled(self, call_id: str) -> list[Dialog]:
         """Its dialogs, after an answer's ACK had a moment to come: a BYE that overtakes it may be lost."""
         dialogs = self._look(call_id)
@@ -132,27 +169,12 @@ class KamailioControl:
         return dialogs
 
     def _order(self, call_id: str, dialog: Dialog) -> None:
-        try:
-            if dialog.state > _RINGS:
-                self._rpc.call("dlg.end_dlg", dialog.entry, dialog.ident)
-            elif self._config.extends:
-                self._rpc.post("cancel", {"call_id": call_id, "cseq": dialog.cseq})
-            else:
-                self._rpc.call("tm.cancel", call_id, dialog.cseq)
-        except RpcFault as fault:
-            # "Dialog not found", "Transaction not found": it went meanwhile, which the next look shows.
-            log.info("order_refused", url=self._config.url, call_id=call_id, fault=fault.message)
-
-    def _gone(self, call_id: str) -> bool:
-        waited_s = 0.0
-        for pause_s in chain(_LOOKS_S, iter(lambda: _LOOKS_S[-1], None)):
-            if waited_s >= self._config.confirm_s:
-                return False
-            self._sleep(pause_s)
-            waited_s += pause_s
-            if not self._look(call_id):
-                return True
-        return False
+        if dialog.state > _RINGS:
+            self._rpc.call("dlg.end_dlg", dialog.entry, dialog.ident)
+        elif self._config.extends:
+            self._rpc.post("cancel", {"call_id": call_id, "cseq": dialog.cseq})
+        else:
+            self._rpc.call("tm.cancel", call_id, dialog.cseq)
 
     def _look(self, call_id: str) -> list[Dialog]:
         """The call's dialogs that are not over; a look-up by hash, whatever the number of calls."""
@@ -169,10 +191,6 @@ class KamailioControl:
 
     def _seconds(self, ms: int) -> int:
         return max(0, -(-ms // 1000)) + self._config.margin_s
-
-
-def _call_id(call: ControlledCall) -> str:
-    return call.handles.get("call_id") or call.channel
 
 
 def _is_listed(row: Any) -> bool:

@@ -88,6 +88,7 @@ class Responder:
         )
         self._state_id = int(time.time())
         self._links: set[Any] = set()
+        self._known: set[Any] = set()
         self._server: StreamServer | None = None
         self.start()
 
@@ -108,8 +109,8 @@ class Responder:
 
     @property
     def peers(self) -> int:
-        """Connections now."""
-        return len(self._links)
+        """Connections now over which capabilities were exchanged."""
+        return len(self._known & self._links)
 
     def of(self, call_id: str) -> list[Credit]:
         """What came for a call, in order."""
@@ -132,10 +133,12 @@ class Responder:
             pass
         finally:
             self._links.discard(link)
+            self._known.discard(link)
 
     def _answer(self, link: Any, message: wire.Message) -> None:
         match message.code:
             case Command.CAPABILITIES_EXCHANGE:
+                self._known.add(link)
                 say = Say(Result.SUCCESS, self._capabilities())
             case Command.CREDIT_CONTROL:
                 credit = _credit(message)
