@@ -27,6 +27,8 @@ from switch_adapters.diameter.names import ORIGIN_HOST, ORIGIN_REALM
 from switch_adapters.diameter.orders import Asker, DiameterOrders
 from switch_adapters.diameter.server import DiameterServer
 from switch_adapters.diameter.wire import text_avp
+from switch_adapters.kamailio.config import KamailioConfig
+from switch_adapters.kamailio.ims_control import ImsControl
 
 log = structlog.get_logger(__name__)
 
@@ -171,4 +173,8 @@ class OnlyWatched:
 
 
 def _calls(wanted: DiameterClient) -> CallControl | None:
-    return None
+    """How its calls are ended if not over Diameter."""
+    kamailio = wanted.kamailio
+    if kamailio is None:
+        return None
+    return ImsControl(KamailioConfig(kamailio.jsonrpc_url, timeout_s=kamailio.timeout_ms / 1000))
