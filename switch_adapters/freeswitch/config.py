@@ -198,3 +198,41 @@ class FreeSwitchConfig:
     backoff: Backoff = Backoff()
     resync: ResyncLimits = ResyncLimits()
     cdr_folder: CdrFolder | None = None
+
+
+_CALL_LIMITS: Final = LinkLimits(
+    max_pending=32,
+    max_queued_events=2_000,
+    max_queued_bytes=4 * 1024 * 1024,
+    max_header=128 * 1024,
+    max_body=1024 * 1024,
+)
+"""One call's connection carries one call's events, about 10 KB each. What a call's INVITE brought stands in
+headers there, so these are longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundConfig:
+    """Where calls come in over the outbound socket, and the bounds of each."""
+
+    listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 8084),)
+    """Addresses; port 0 takes a free one."""
+    peers: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks whose switches may connect. The protocol knows no password in this direction."""
+    max_calls: int = 500
+    """Calls at once; past it a connection is closed and the dial plan goes on with its next action."""
+    linger_s: int = 5
+    """How long the switch keeps the connection after the hang-up, so that its last events arrive."""
+    answer_max_s: float = 10.0
+    """Applications that take no time of their own: answer, transfer."""
+    play_max_s: float = 120.0
+    """All prompts of one `play` or `ask`; a longer one is broken off."""
+    bridge_max_s: float = 86_400.0
+    """Ringing and talking. Charging cuts long before; this is for a switch that never says how it ended."""
+    margin_s: float = 5.0
+    """On top of what an application may take by its own time-outs, before the switch is given up."""
+    sound_extension: str = "wav"
+    """Of the files that spoken numbers are made of."""
+    stop_s: float = 5.0
+    """How long `stop` waits for calls to be ended."""
+    link: LinkLimits = _CALL_LIMITS
