@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+import tomllib
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ocs.rating
 from ocs.errors import CallerError
 from ocs.money import format_amount
 from ocs.rating.book import FxRate
@@ -447,3 +452,18 @@ def test_a_dearer_mebibyte_is_told_as_dearer() -> None:
     assert compare_prices(A_CENT_A_MIB, "0:0.01/1048576+1024,1048576:0.005/1048576+1024", Unit.OCTET) is (
         ChangeKind.CHEAPER
     )
+
+
+def test_the_sheet_that_the_readme_shows_can_be_imported() -> None:
+    readme = (Path(ocs.rating.__file__).parent / "README.md").read_text()
+    terms, sheet = re.findall(r"(?:^    .+\n)+", readme[readme.index("## A sheet for data") :], re.MULTILINE)
+    lines = textwrap.dedent(sheet).splitlines(keepends=True)
+    read_back = parse_sheet(lines, parse_terms(tomllib.loads(textwrap.dedent(terms))))
+    assert read_back.errors == []
+    assert {prefix: spec for prefix, _, spec in read_back.rows} == {
+        "10$": "0:0.01/1048576+1024",
+        "20$": "0:0.5/1000000000+1000000",
+        "21$": "0:0.5/1000000000+1000000",
+        "30$": "0:0.02/1048576+1024;fee=0.1;max=2",
+        "": "0:0.05/1048576+10240",
+    }
