@@ -28,6 +28,7 @@ from ocs.ledger.model import (
     Writes,
 )
 from ocs.ports import Switch
+from ocs.rating.units import MOST, Unit
 from ocs.refusals import Refusal
 from ocs.services.calls import ActiveCall, CallRegistry
 from ocs.services.desk import Desk
@@ -44,6 +45,7 @@ from ocs.sessions.events import (
     Limit,
     Offered,
     Reject,
+    SliceDue,
     StaleDue,
     SwitchCommand,
     SwitchLost,
@@ -51,16 +53,13 @@ from ocs.sessions.events import (
     Used,
     Warn,
 )
-from ocs.sessions.session import Now, Session, State, but, from_row
+from ocs.sessions.session import Now, Policy, Session, State, but, from_row
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
 from ocs.sessions.table import last_word, react
 from ocs.sessions.timers import timers
 
 LINGER_MS: Final = 30_000
 """How long a closed call is kept in memory for repeats; after that the database answers."""
-
-UNBOUNDED: Final = 1 << 53
-"""No bound on a quantity that is not a time (what JSON can keep exactly, in thousandths)."""
 
 CUT_ATTEMPTS: Final = 5
 """Orders to hang up a refused call that the switch did not take are repeated this often, a second apart."""
@@ -147,7 +146,8 @@ class ChargeCalls:
     def funds_may_have_arrived(self) -> None:
         """News of top-ups may have been missed: calls that run out ask once more."""
         for call in self.calls:
-            if call.session.state is State.DRAINING:
+            session = call.session
+            if session.state is State.DRAINING or (session.state is State.METERING and session.final):
                 self._post(call, ToppedUp(self.desk.clock.now_ms()))
 
     def kill(self, call_id: str, by: str) -> bool:
@@ -214,11 +214,12 @@ class ChargeCalls:
                 origin=event.origin,
                 destination=event.destination,
                 offered_at_ms=event.at_ms,
-                longest_ms=_shortest(
-                    desk.policy.longest_call_ms if event.unit == "second" else UNBOUNDED, event.longest_ms
-                ),
+                longest_ms=_shortest(_longest_ms(desk.policy, event.unit), event.longest_ms),
                 reach=event.reach,
                 handles=dict(event.handles),
+                unit=event.unit,
+                service=event.service,
+                session_id=event.session,
             ),
             desk.clock.monotonic_ms(),
         )
@@ -281,9 +282,11 @@ class ChargeCalls:
         was = call.session.state
         if was is State.NEW and isinstance(event, Offered):
             event = self._admit(call, event)
-        if isinstance(event, StaleDue) and not self.desk.alone and self._catch_up(call):
-            self._rest(call, was)
-            return
+        if not self.desk.alone and _on_old_news(call.session, event) and self._catch_up(call):
+            if not isinstance(event, KillRequested):
+                self._rest(call, was)
+                return
+            was = call.session.state
         told = event
         while True:
             reaction = self._moved_on(call, event)
@@ -318,7 +321,9 @@ class ChargeCalls:
             self._close(call)
 
     def _admit(self, call: ActiveCall, event: Offered) -> Offered | Refused:
-        over = any(isinstance(item, Ended) for item in call.mailbox)
+        over = any(
+            isinstance(item, Ended) or (isinstance(item, Used) and item.used_ms) for item in call.mailbox
+        )
         if self.refusing and not over:
             return Refused(Refusal.UNAVAILABLE)
         if self.calls.open_count > self.desk.max_open_calls and not over:
@@ -355,15 +360,20 @@ class ChargeCalls:
         session = call.session
         if not (
             (stored.state is State.CLOSED and session.state is not State.CLOSED)
+            or (stored.refusal is None and session.refusal is not None)
             or stored.asks > session.asks
             or stored.proven_at_ms > session.proven_at_ms
         ):
             return False
-        self._log.info("caught_up", call=session.call_id, was=session.state.value, now=stored.state.value)
+        self._go_on_from(call, stored)
+        return True
+
+    def _go_on_from(self, call: ActiveCall, stored: Session) -> None:
+        was = call.session.state
+        self._log.info("caught_up", call=stored.call_id, was=was.value, now=stored.state.value)
         call.session = stored
         call.pricers, call.priced_at_ms = (), None
         call.price_pinned = stored.answered_at_ms is not None
-        return True
 
     def _take(self, call: ActiveCall, reaction: Reaction) -> CallEvent | None:
         """Take the steps; returns the ledger's outcome if one asked it."""
@@ -416,8 +426,10 @@ class ChargeCalls:
             call.credit_ticks = outcome.available_ticks + outcome.holds[0].ticks
         if session.state in (State.TALKING, State.DRAINING, State.METERING):
             self.desk.observer.extended(_name(outcome))
-        if outcome == Refused(Refusal.CALL_CLOSED) and self._catch_up(call):
-            return None
+        if outcome == Refused(Refusal.CALL_CLOSED):
+            if self._catch_up(call):
+                return None
+            return LedgerUnavailable() if session.reach.metered else outcome  # how it ended is not known now
         if isinstance(outcome, Granted) and call.foreseen is None and self._share(call):
             return None
         return outcome
@@ -428,6 +440,10 @@ class ChargeCalls:
         True: it has gone on since; the call is now as it left it, but for our proof.
         """
         mine, stored = call.session, self._stored(call.session)
+        if mine.reach.metered and stored is not None:
+            # What the other counted went down with that answer; what is news to it is told to it.
+            self._go_on_from(call, stored)
+            return True
         adopted = stored is not None and self._adopt(call, stored)
         call.unsaved = call.session.state is not State.CLOSED
         call.session = but(call.session, proven_at_ms=max(mine.proven_at_ms, call.session.proven_at_ms))
@@ -466,9 +482,12 @@ class ChargeCalls:
         )
         if isinstance(outcome, Settled):
             self._summarise(session, outcome)
-        if outcome == Refused(Refusal.CALL_CLOSED) and self._catch_up(call):
-            # Settled elsewhere: if that was an estimate and this is the NAS's word, it corrects it.
-            return last_word(session)
+        if outcome == Refused(Refusal.CALL_CLOSED):
+            if self._catch_up(call):
+                # Settled elsewhere: if that was an estimate and this is the NAS's word, it corrects it.
+                return last_word(session)
+            if session.reach.metered:
+                return LedgerUnavailable()  # nor is it known what of this was counted
         return outcome
 
     def _give_away(self, call: ActiveCall, fault: NoPrice) -> CallEvent:
@@ -643,8 +662,25 @@ def _handled(call: ActiveCall) -> Handled:
     return Handled(session, committed and not call.unsaved and not session.void, call.credit_ticks)
 
 
+def _on_old_news(session: Session, event: CallEvent) -> bool:
+    """Does what happens rest on what is known here alone, of a call that another daemon may have?"""
+    match event:
+        case StaleDue():
+            return True
+        case KillRequested():
+            return session.reach.metered
+        case SliceDue():  # a call that the database could not open is let go; elsewhere it may have begun
+            return session.reach.metered and session.refusal is Refusal.UNAVAILABLE
+    return False
+
+
 def _unheard(session: Session, report: Used) -> bool:
-    return report.number > session.reported_no or report.number in dict(session.gaps)
+    return report.number > session.reported_no or report.number in session.missing
+
+
+def _longest_ms(policy: Policy, unit: str) -> int:
+    """How much of a unit one call may use, in thousandths of it."""
+    return policy.longest_call_ms if unit == Unit.SECOND else MOST[Unit(unit)] * 1000
 
 
 def _shortest(one_ms: int, other_ms: int | None) -> int:

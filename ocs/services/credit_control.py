@@ -2,7 +2,8 @@
 
 One `CreditControl` a client of settings. A session has a meter for each service that it names (rating group
 and service identifiers); each meter is a call of the core with its own hold, found by the session's id and
-the service's key. A request is answered when everything it reported is committed.
+the service's key. A service that was refused or ended, and is asked for again, gets a new meter. A request is
+answered when everything it reported is committed.
 
 What clients do, and what is done about it here:
 - they repeat requests, also at another daemon: a number that was counted is answered as the meter stands;
@@ -17,13 +18,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import gevent
 import structlog
 from gevent.pool import Pool
 
-from ocs.errors import Unavailable
+from ocs.errors import Conflict, Unavailable
 from ocs.ledger.model import Granted, Hold, PayingLeg, Post, Posted, Refused
 from ocs.ports import Ending
 from ocs.refusals import Refusal
@@ -56,17 +57,30 @@ OWN_WORD_MS: Final = 2_000
 ORPHAN_MS: Final = 60_000
 """A session that is still open this long after it should have been given up has no daemon."""
 
+REUSED_MS: Final = 24 * 3_600_000
+"""A request from so long after a session is of another session by the same id."""
+
 MISSING_MOST: Final = 8
-"""A gap in the numbers of requests is followed up so far back."""
+"""A gap in the numbers of requests is followed up so far back, and so many numbers are missed at a time."""
+
+METERS_MOST: Final = 200
+"""Open meters of one session: each may hold money. Packet gateways have some ten."""
+
+SERVICE_ENDED: Final = "SERVICE_ENDED"
+"""Cause of a meter's end inside a session that goes on."""
 
 NUMBERS_KEPT: Final = 200_000
 """Sessions whose last number is remembered; of others the database tells."""
 
 _CHANNEL_LENGTH: Final = 128
 _KEY_LENGTH: Final = 30
-"""What the column of a call's channel holds, and how much of it a service's key may take."""
+_AGAIN_LENGTH: Final = 8
+"""What the column of a call's channel holds, how much of it a service's key may take, and what tells a later
+meter of the service from the first."""
 
 Snapshot = Mapping[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +185,8 @@ class CreditControl:
     """A `ocs.ports.Switch` towards the core.
 
     lapse_ms: a session that is silent for so long is given up (Tcc). `load_session(name, session_id)`: stored
-    snapshots of all its meters, open or closed; `load_open(name)`: of all open ones; `took(call_id)`: tell the
-    other daemons that a call is here now; `rehearse(hold)`: what the ledger would answer, nothing changed.
+    snapshots of all its meters, open or closed; `load_open(name)`: of all open ones; `took(call_id)`: tell
+    the other daemons that a call is here now; `rehearse(hold)`: what the ledger would answer.
     """
 
     def __init__(
@@ -195,46 +209,42 @@ class CreditControl:
         self._load_session = load_session
         self._load_open = load_open
         self._took = took
-        self._numbers: OrderedDict[str, int] = OrderedDict()
+        self._numbers: OrderedDict[str, _Numbers] = OrderedDict()
+        self._on_their_way: set[tuple[type, str]] = set()
 
     # --- sessions -----------------------------------------------------------------------------------
 
     def initial(self, request: CreditRequest) -> CreditAnswer:
         """A session begins: hold what each service wants. Raises Unavailable."""
-        if request.repeated or not self._charging.desk.alone:
-            self._meet(request.session_id)
+        if not self._parts(request):
+            self._numbers.pop(request.session_id, None)
         self._numbered(request)
-        return _answer(self._each(request, request.services, lambda use: self._open(request, use)))
+        return _answer(self._each(request.services, lambda use: self._open(request, use)))
 
     def update(self, request: CreditRequest) -> CreditAnswer:
         """Count what was used, hold what is wanted; a service that is new begins. Raises Unavailable."""
-        parts = self._meet(request.session_id)
+        parts = self._meet(request)
         missing = self._numbered(request)
         if not parts and not any(use.used_ms for use in request.services):
             log.info("session_unknown", client=self.name, session=request.session_id)
+        self._nothing_of_others(request, parts)
         pooled = sum(use.pool for use in request.services) > 1
         if pooled:
-            counted = tuple(replace(use, wants_ms=None) if use.pool else use for use in request.services)
-            self._each(request, counted, lambda use: self._report(request, use, missing))
+            counted = tuple(replace(use, wants_ms=None) for use in request.services if use.pool)
+            self._each(counted, lambda use: self._report(request, use, missing))
         return _answer(
-            self._each(
-                request, request.services, lambda use: self._report(request, use, missing, more=pooled)
-            )
+            self._each(request.services, lambda use: self._report(request, use, missing, more=pooled))
         )
 
     def terminate(self, request: CreditRequest) -> CreditAnswer:
         """The session is over: settle every meter of it. Raises Unavailable."""
-        self._meet(request.session_id)
+        request = replace(request, cause=request.cause or "TERMINATED")
+        parts = self._meet(request)
         missing = self._numbered(request)
-        named = {use.key for use in request.services}
-        rest = tuple(
-            ServiceUse(call.session.handles.get("service_key", ""), ServiceTerms())
-            for call in self._parts(request.session_id)
-            if call.session.state is not State.CLOSED
-            and call.session.handles.get("service_key", "") not in named
-        )
-        uses = tuple(replace(use, wants_ms=None, last=True) for use in (*request.services, *rest))
-        grants = self._each(request, uses, lambda use: self._report(request, use, missing))
+        self._nothing_of_others(request, parts)
+        uses = tuple(replace(use, wants_ms=None, last=True) for use in request.services)
+        grants = self._each(uses, lambda use: self._report(request, use, missing))
+        self._each([part for part in parts if _open_meter(part)], lambda part: self._end(request, part))
         self._numbers.pop(request.session_id, None)
         return CreditAnswer(grants, None)
 
@@ -270,32 +280,15 @@ class CreditControl:
 
     def debit(self, request: CreditRequest) -> CreditAnswer:
         """Charge each service at once, or refuse it whole. A repeat is answered alike. Raises Unavailable."""
-        if request.repeated or not self._charging.desk.alone:
-            self._meet(request.session_id)
-        return _answer(self._each(request, request.services, lambda use: self._debit(request, use)))
+        return _answer(self._each(request.services, lambda use: self._debit(request, use)))
 
     def refund(self, request: CreditRequest, ticks: int | None = None) -> CreditAnswer:
-        """Give back the price of each service, or `ticks` to the first payer. Once per session and number."""
-        grants = []
-        for use in request.services:
-            call = self._priced(request, use)
-            if isinstance(call, Refusal):
-                grants.append(ServiceGrant(use, refusal=call))
-                continue
-            entries = _refund_entries(call, _quantity(use), ticks)
-            outcome = self._charging.desk.ledger.submit(
-                Post(
-                    key=f"refund:{self.name}:{_digest(request.session_id, use.key, str(request.number))}",
-                    kind="adjust",
-                    entries=entries,
-                    at_ms=request.at_ms,
-                    memo=f"refund {use.terms.name or 'call'} {request.session_id}",
-                    actor=self.name,
-                )
-            )
-            refusal = None if isinstance(outcome, Posted) else Refusal.INSUFFICIENT_FUNDS
-            grants.append(ServiceGrant(use, _quantity(use) if refusal is None else 0, refusal=refusal))
-        return _answer(tuple(grants))
+        """Give back the price of each service, or once `ticks` to the first payer. Raises Unavailable.
+
+        Once per session and number: a repeat is answered alike, also when prices have changed meanwhile.
+        """
+        uses = request.services if ticks is None else request.services[:1]
+        return _answer(tuple(self._refund(request, use, ticks) for use in uses))
 
     def enough(self, request: CreditRequest) -> CreditAnswer:
         """Would each service be granted whole (RFC 8506 6.2, balance check)? Nothing is held."""
@@ -341,10 +334,10 @@ class CreditControl:
             case Allow() | Reject():
                 return True  # told in the answer
             case Cut():
-                gevent.spawn(self._cut, command)
+                self._order(Cut, command.channel, lambda: self._cut(command))
                 return True
             case Reask():
-                gevent.spawn(self._ask_again, command)
+                self._order(Reask, command.channel, lambda: self._ask_again(command))
                 return True
             case Limit() | Warn():
                 return False
@@ -352,10 +345,14 @@ class CreditControl:
     # --- inside -------------------------------------------------------------------------------------
 
     def _open(self, request: CreditRequest, use: ServiceUse) -> ServiceGrant:
-        if use.wants_ms is None and self._find(request.session_id, use.key) is None:
+        """A meter begins, or is asked for again."""
+        known = self._meter(request, use.key)
+        if use.wants_ms is None and known is None:
             return ServiceGrant(use)
-        offer = self._offer(request, use, Mode.AUTHORISE, number=request.number)
-        return self._grant(use, self._ask(request, use, offer))
+        if known is None and sum(map(_open_meter, self._parts(request))) >= METERS_MOST:
+            log.warning("too_many_services", client=self.name, session=request.session_id)
+            return ServiceGrant(use, refusal=Refusal.OVERLOADED)
+        return self._grant(use, self._begin(request, use, number=request.number, known=known))
 
     def _report(
         self, request: CreditRequest, use: ServiceUse, missing: tuple[int, ...], *, more: bool = False
@@ -368,40 +365,119 @@ class CreditControl:
             missing=missing,
             last=use.last,
             more=more and use.pool,
-            cause=request.cause or ("TERMINATED" if use.last else ""),
+            cause=request.cause or SERVICE_ENDED,
             ended_by=request.ended_by,
         )
-        if self._find(request.session_id, use.key) is not None:
-            return self._grant(use, self._ask(request, use, used))
+        known = self._meter(request, use.key)
+        if known is not None:
+            return self._grant(use, self._ask(known.session.channel, used))
+        over = _is_over(self._parts(request))
         if not use.used_ms:  # a service that begins in mid session, or one that never did
-            return self._open(request, use) if not use.last else ServiceGrant(use)
+            if use.last:
+                return ServiceGrant(use)
+            return self._open(request, use) if not over else ServiceGrant(use, refusal=Refusal.CALL_CLOSED)
         log.info("use_not_asked_for", client=self.name, session=request.session_id, service=use.key)
-        offer = self._offer(request, use, Mode.WATCH, number=request.number - 1)
-        return self._grant(use, self._ask(request, use, offer, used))
+        last = use.last or over
+        report = replace(used, last=last, wants_ms=None if last else used.wants_ms)
+        grant = self._grant(use, self._begin(request, use, report, number=request.number - 1))
+        return replace(grant, granted_ms=0, refusal=Refusal.CALL_CLOSED) if over and not use.last else grant
+
+    def _nothing_of_others(self, request: CreditRequest, parts: Iterable[ActiveCall]) -> None:
+        """A request that was missing is here: what stands for it in services that it does not name, goes."""
+        named = {use.key for use in request.services}
+        for part in parts:
+            if request.number in part.session.missing and _key(part) not in named:
+                self._ask(part.session.channel, Used(request.at_ms, request.number))
+
+    def _end(self, request: CreditRequest, part: ActiveCall) -> None:
+        """The session's end ends a meter that it does not name."""
+        if not _open_meter(part):
+            return
+        last = Used(request.at_ms, request.number, last=True, cause=request.cause, ended_by=request.ended_by)
+        if not self._ask(part.session.channel, last).durable:
+            raise Unavailable(f"{part.session.session_id}: its end is not committed")
 
     def _debit(self, request: CreditRequest, use: ServiceUse) -> ServiceGrant:
         quantity = _quantity(use)
-        offer = self._offer(request, use, Mode.AUTHORISE, number=request.number - 1)
-        whole = replace(offer, first_ms=quantity, least_ms=quantity)
-        session = self._ask(request, use, whole).session
-        if session.refusal is not None:
-            return ServiceGrant(use, refusal=session.refusal, call_id=session.call_id)
         used = Used(request.at_ms, request.number, quantity, last=True, cause="EVENT")
-        session = self._ask(request, use, used).session
-        return ServiceGrant(use, session.duration_ms, call_id=session.call_id)
+        handled = self._begin(request, use, number=request.number - 1, whole_ms=quantity)
+        session = handled.session
+        if session.refusal is not None and not session.duration_ms:
+            return ServiceGrant(use, refusal=session.refusal, call_id=session.call_id)
+        handled = self._ask(session.channel, used)
+        if not handled.durable:
+            raise Unavailable(f"{session.session_id}: the debit is not committed")
+        return ServiceGrant(use, handled.session.duration_ms, call_id=session.call_id)
 
-    def _offer(self, request: CreditRequest, use: ServiceUse, mode: Mode, *, number: int) -> Offered:
+    def _refund(self, request: CreditRequest, use: ServiceUse, ticks: int | None) -> ServiceGrant:
+        call = self._priced(request, use)
+        if isinstance(call, Refusal):
+            return ServiceGrant(use, refusal=call)
+        name = _digest(request.session_id, use.key, str(request.number))
+        for currency, entries in _refund_entries(call, _quantity(use), ticks).items():
+            post = Post(
+                key=f"refund:{self.name}:{name}:{currency}",
+                kind="adjust",
+                entries=entries,
+                at_ms=request.at_ms,
+                memo=f"refund {use.terms.name or 'call'} {request.session_id}",
+                actor=self.name,
+            )
+            try:
+                outcome = self._charging.desk.ledger.submit(post)
+            except Conflict:
+                continue  # it was given back before, at the price of then
+            if not isinstance(outcome, Posted):
+                return ServiceGrant(use, refusal=Refusal.INSUFFICIENT_FUNDS)
+        return ServiceGrant(use, _quantity(use))
+
+    def _begin(
+        self,
+        request: CreditRequest,
+        use: ServiceUse,
+        *reports: Used,
+        number: int,
+        known: ActiveCall | None = None,
+        whole_ms: int | None = None,
+    ) -> Handled:
+        """Offer a meter. Every daemon that is asked alike names it alike, so it holds and charges once."""
+        before = self._long_over(request, use.key)
+        channel, offer = self._offer(request, use, number=number, before=before, whole_ms=whole_ms)
+        if known is not None:
+            channel = known.session.channel
+        handled = self._ask(channel, offer, *reports)
+        old = handled.session
+        if known is None and not before and _is_long_over(old, request.at_ms):
+            channel, offer = self._offer(request, use, number=number, before=old.call_id, whole_ms=whole_ms)
+            handled = self._ask(channel, offer, *reports)
+        return handled
+
+    def _offer(
+        self,
+        request: CreditRequest,
+        use: ServiceUse,
+        *,
+        number: int,
+        before: str = "",
+        whole_ms: int | None = None,
+    ) -> tuple[str, Offered]:
+        """(channel, offer). before: the call by this name long over; whole_ms: that or nothing."""
         terms = use.terms
-        return Offered(
+        call_id = _digest(self.name, request.session_id, use.key, str(request.number), before)
+        channel = channel_of(request.session_id, use.key)
+        if request.number or before:
+            channel = f"{channel}@{call_id[:_AGAIN_LENGTH]}"
+        return channel, Offered(
             at_ms=request.at_ms,
-            mode=mode,
+            mode=Mode.AUTHORISE,
             origin=request.origin,
             destination=terms.destination or request.destination,
             attributes=request.attributes,
             reach=self._reach,
             handles={**request.handles, "session_id": request.session_id, "service_key": use.key},
-            call_id=_digest(self.name, request.session_id, use.key),
-            first_ms=max(use.used_ms, 1) if use.wants_ms is None else use.used_ms + _wanted(use),
+            call_id=call_id,
+            first_ms=_first(use) if whole_ms is None else whole_ms,
+            least_ms=whole_ms,
             number=number,
             unit=terms.unit,
             service=terms.name,
@@ -413,9 +489,16 @@ class CreditControl:
     def _grant(self, use: ServiceUse, handled: Handled) -> ServiceGrant:
         session = handled.session
         refused = session.refusal is not None and not session.duration_ms
-        if not handled.durable and not refused:
+        passing = session.refusal in (Refusal.UNAVAILABLE, Refusal.OVERLOADED)
+        if (not handled.durable and not refused) or (refused and passing and use.used_ms):
             raise Unavailable(f"{session.session_id}: what was reported is not committed")
         if refused:
+            if use.used_ms:
+                log.error(
+                    "use_not_charged", client=self.name, session=session.session_id, service=use.key,
+                    used_ms=use.used_ms, why=session.refusal,
+                )  # fmt: skip
+                self._charging.desk.observer.bad_input("credit", "use_not_charged")
             return ServiceGrant(use, refusal=session.refusal, call_id=session.call_id)
         if use.last or use.wants_ms is None:
             return ServiceGrant(use, call_id=session.call_id)
@@ -424,28 +507,28 @@ class CreditControl:
         if session.cut_why or not session.usable_ms:
             refusal = Refusal.ACCOUNT_BLOCKED if session.cut_why else Refusal.INSUFFICIENT_FUNDS
             return ServiceGrant(use, refusal=refusal, call_id=session.call_id)
-        ticks = self._price_of_rest(session) if use.pool else None
-        return ServiceGrant(use, session.usable_ms, session.final, None, session.call_id, ticks)
+        most_ms = use.terms.most_ms
+        granted_ms = session.usable_ms if most_ms is None else min(session.usable_ms, most_ms)
+        final = session.final and granted_ms == session.usable_ms
+        ticks = self._price_of_rest(session, granted_ms) if use.pool else None
+        return ServiceGrant(use, granted_ms, final, None, session.call_id, ticks)
 
-    def _price_of_rest(self, session: Session) -> int | None:
+    def _price_of_rest(self, session: Session, granted_ms: int) -> int | None:
         call = self._charging.calls.by_id(session.call_id)
         if call is None or not call.pricers:
             return None
         price = call.pricers[0]
-        return price.cost(session.granted_ms)[0] - price.cost(session.used_ms)[0]
+        return price.cost(session.used_ms + granted_ms)[0] - price.cost(session.used_ms)[0]
 
-    def _each(
-        self, request: CreditRequest, uses: Sequence[ServiceUse], work: Callable[[ServiceUse], ServiceGrant]
-    ) -> tuple[ServiceGrant, ...]:
+    def _each(self, items: Sequence[T], work: Callable[[T], R]) -> tuple[R, ...]:
         """Several services are decided side by side, so that one commit serves them."""
-        if len(uses) == 1:
-            return (work(uses[0]),)
-        jobs = [gevent.spawn(work, use) for use in uses]
+        if len(items) == 1:
+            return (work(items[0]),)
+        jobs = [gevent.spawn(work, item) for item in items]
         gevent.joinall(jobs)
         return tuple(job.get() for job in jobs)
 
-    def _ask(self, request: CreditRequest, use: ServiceUse, *events: Offered | Used) -> Handled:
-        channel = channel_of(request.session_id, use.key)
+    def _ask(self, channel: str, *events: Offered | Used) -> Handled:
         handled = self._charging.ask(self.name, channel, *events)
         if handled is None or handled.session.state in (State.NEW, State.ASKING):
             raise Unavailable(
@@ -456,11 +539,11 @@ class CreditControl:
     def _priced(self, request: CreditRequest, use: ServiceUse) -> ActiveCall | Refusal:
         """A call that never happens, with its legs and prices."""
         desk = self._charging.desk
-        offer = self._offer(request, use, Mode.AUTHORISE, number=request.number)
+        channel, offer = self._offer(request, use, number=request.number)
         session = Session(
             call_id=offer.call_id,
             switch=self.name,
-            channel=channel_of(request.session_id, use.key),
+            channel=channel,
             live_channel="",
             mode=offer.mode,
             origin=offer.origin,
@@ -474,26 +557,41 @@ class CreditControl:
 
     # --- which sessions are known -------------------------------------------------------------------
 
-    def _find(self, session_id: str, key: str) -> ActiveCall | None:
-        return self._charging.calls.find(self.name, channel_of(session_id, key))
+    def _parts(self, request: CreditRequest) -> list[ActiveCall]:
+        """The meters of the session that are here, those of an older session by its id left out."""
+        found = self._charging.calls.of_session(self.name, _short(request.session_id))
+        return [part for part in found if not _is_long_over(part.session, request.at_ms)]
 
-    def _parts(self, session_id: str) -> list[ActiveCall]:
-        return self._charging.calls.of_session(self.name, _short(session_id))
+    def _long_over(self, request: CreditRequest, key: str) -> str:
+        """The last meter of an older session by this id; empty: none that is here."""
+        found = self._charging.calls.of_session(self.name, _short(request.session_id))
+        old = [part for part in found if _key(part) == key and _is_long_over(part.session, request.at_ms)]
+        return max(old, key=_age).session.call_id if old else ""
 
-    def _meet(self, session_id: str) -> list[ActiveCall]:
+    def _meter(self, request: CreditRequest, key: str) -> ActiveCall | None:
+        """The meter that this request's word on a service is for; None: one begins with it."""
+        parts = [part for part in self._parts(request) if _key(part) == key]
+        for part in parts:
+            if request.number in part.session.missing:
+                return part
+        newest = max(parts, key=_age, default=None)
+        if newest is None:
+            return None
+        session = newest.session
+        ended = session.state in (State.SETTLING, State.CLOSED) and not session.estimated
+        return None if ended and request.number > session.reported_no else newest
+
+    def _meet(self, request: CreditRequest) -> list[ActiveCall]:
         """The session's meters; those of one that nobody here knows are taken in from the database."""
-        parts = self._parts(session_id)
+        parts = self._parts(request)
         if parts:
             return parts
-        self._read(session_id)
-        return self._parts(session_id)
+        self._read(request.session_id)
+        return self._parts(request)
 
     def _read(self, session_id: str) -> None:
         sessions = [from_row(snapshot) for snapshot in self._load_session(self.name, _short(session_id))]
         self._take_in(sessions)
-        last = max((session.reported_no for session in sessions), default=-1)
-        if last > self._numbers.get(session_id, -1):
-            self._remember(session_id, last)
 
     def _take_in(self, sessions: Iterable[Session]) -> None:
         for session in sessions:
@@ -506,25 +604,25 @@ class CreditControl:
                 self._took(session.call_id)
 
     def _numbered(self, request: CreditRequest) -> tuple[int, ...]:
-        """Note the request's number; which ones before it are missing."""
-        last = self._numbers.get(request.session_id)
-        if last is not None and request.number > last + 1 and not self._charging.desk.alone:
+        """Note the request's number; which ones before it nobody has received."""
+        seen = self._numbers.get(request.session_id)
+        if seen is not None and request.number > seen.last + 1 and not self._charging.desk.alone:
             self._read(request.session_id)  # another daemon may have had them
-            last = self._numbers.get(request.session_id)
-        if last is None:
-            last = max((part.session.reported_no for part in self._parts(request.session_id)), default=None)
-        if last is not None and request.number <= last:
-            return ()
-        self._remember(request.session_id, request.number)
-        if last is None:
-            return ()
-        return tuple(range(max(last + 1, request.number - MISSING_MOST), request.number))
-
-    def _remember(self, session_id: str, number: int) -> None:
-        self._numbers[session_id] = number
-        self._numbers.move_to_end(session_id)
+        sessions = [part.session for part in self._parts(request)]
+        missing = {number for session in sessions for number in session.missing}
+        last = max((session.reported_no for session in sessions), default=-1)
+        if seen is not None:
+            missing |= set(seen.missing)
+            last = max(last, seen.last)
+        if request.number > last >= 0:
+            missing |= set(range(max(last + 1, request.number - MISSING_MOST), request.number))
+        missing.discard(request.number)
+        kept = tuple(sorted(missing)[-MISSING_MOST:])
+        self._numbers[request.session_id] = _Numbers(max(last, request.number), kept)
+        self._numbers.move_to_end(request.session_id)
         if len(self._numbers) > NUMBERS_KEPT:
             self._numbers.popitem(last=False)
+        return tuple(number for number in kept if number < request.number)
 
     # --- orders -------------------------------------------------------------------------------------
 
@@ -536,11 +634,16 @@ class CreditControl:
         ending = self._control.end(session.handles.get("session_id", ""), session.handles, command.why)
         log.info("session_cut", call=session.call_id, why=command.why, ending=ending.value)
         if ending is Ending.GONE:
-            now_ms = self._charging.desk.clock.now_ms()
-            cut = Ended(now_ms, None, "CUT", EndedBy.US, source="cut")
-            self._charging.desk.clock.call_at(
-                now_ms + OWN_WORD_MS, lambda: self._charging.deliver(self.name, session.channel, cut)
-            )
+            when_ms = self._charging.desk.clock.now_ms() + OWN_WORD_MS
+            self._charging.desk.clock.call_at(when_ms, lambda: self._is_gone(session.session_id))
+
+    def _is_gone(self, session: str) -> None:
+        """The client has not got the session any more: nothing of it will be reported."""
+        now_ms = self._charging.desk.clock.now_ms()
+        cut = Ended(now_ms, None, "CUT", EndedBy.US, source="cut")
+        for part in self._charging.calls.of_session(self.name, session):
+            if _open_meter(part):
+                self._charging.deliver(self.name, part.session.channel, cut)
 
     def _ask_again(self, command: Reask) -> None:
         call = self._charging.calls.find(self.name, command.channel)
@@ -548,6 +651,55 @@ class CreditControl:
             handles = call.session.handles
             taken = self._control.ask_again(handles.get("session_id", ""), handles)
             log.info("session_told_to_ask", call=call.session.call_id, taken=taken)
+
+    def _order(self, kind: type, channel: str, work: Callable[[], None]) -> None:
+        """One order of a kind is on its way to a session at a time: it is to all its meters."""
+        call = self._charging.calls.find(self.name, channel)
+        session = channel if call is None else call.session.session_id
+        if (kind, session) in self._on_their_way:
+            return
+        self._on_their_way.add((kind, session))
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                self._on_their_way.discard((kind, session))
+
+        gevent.spawn(run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Which requests of a session have come: the greatest number, and numbers before it that have not."""
+
+    last: int
+    missing: tuple[int, ...] = ()
+
+
+def _key(part: ActiveCall) -> str:
+    return part.session.handles.get("service_key", "")
+
+
+def _age(part: ActiveCall) -> tuple[int, int]:
+    return part.session.offered_at_ms, part.session.reported_no
+
+
+def _open_meter(part: ActiveCall) -> bool:
+    return part.session.state is State.METERING
+
+
+def _is_over(parts: Sequence[ActiveCall]) -> bool:
+    """Has the client ended the session?"""
+    sessions = [part.session for part in parts]
+    ended = [one for one in sessions if one.state in (State.SETTLING, State.CLOSED)]
+    own = (one for one in ended if one.refusal is None and not one.estimated)
+    return len(ended) == len(sessions) and any(one.cause != SERVICE_ENDED for one in own)
+
+
+def _is_long_over(session: Session, at_ms: int) -> bool:
+    last_ms = max(session.proven_at_ms, session.ended_at_ms or 0)
+    return session.state is State.CLOSED and at_ms - last_ms > REUSED_MS
 
 
 def channel_of(session_id: str, key: str) -> str:
@@ -558,7 +710,7 @@ def channel_of(session_id: str, key: str) -> str:
 
 def _short(session_id: str) -> str:
     """The id as it is, or its beginning and a digest where the column would not hold it with a key."""
-    most = _CHANNEL_LENGTH - 1 - _KEY_LENGTH
+    most = _CHANNEL_LENGTH - _KEY_LENGTH - _AGAIN_LENGTH - len("#@")
     return session_id if len(session_id) <= most else f"{session_id[: most - 33]}~{_digest(session_id)}"
 
 
@@ -571,6 +723,11 @@ def _wanted(use: ServiceUse) -> int:
     return wanted if use.terms.most_ms is None else min(wanted, use.terms.most_ms)
 
 
+def _first(use: ServiceUse) -> int:
+    """What a meter holds at first: what was used already, and what is wanted."""
+    return max(use.used_ms, 1) if use.wants_ms is None else use.used_ms + _wanted(use)
+
+
 def _quantity(use: ServiceUse) -> int:
     """What a one-time event is about: as much as it wants, or one unit."""
     return use.wants_ms or use.used_ms or 1_000
@@ -581,20 +738,27 @@ def _paying(call: ActiveCall) -> tuple[PayingLeg, ...]:
     return tuple(PayingLeg(leg.leg_no, leg.account_id, price) for leg, price in pairs if leg.holds)
 
 
-def _refund_entries(call: ActiveCall, quantity: int, ticks: int | None) -> tuple[tuple[int, int], ...]:
-    """Each payer gets back what the quantity costs it now; or the first gets `ticks`, of its payee."""
-    entries: dict[int, int] = {}
+def _refund_entries(
+    call: ActiveCall, quantity: int, ticks: int | None
+) -> dict[str, tuple[tuple[int, int], ...]]:
+    """By currency: each payer gets back what the quantity costs now; or the first `ticks`, of its payee."""
+    by_currency: dict[str, dict[int, int]] = {}
     for leg, price in zip(call.session.legs, call.pricers, strict=True):
         charge = price.charge(quantity)
         net, tax = (charge.net_ticks, charge.tax_ticks) if ticks is None else (ticks, 0)
         parts = [(leg.payer_id, net + tax), (leg.payee_id, -net if leg.tax_id else -net - tax)]
         if leg.tax_id:
             parts.append((leg.tax_id, -tax))
+        entries = by_currency.setdefault(leg.currency, {})
         for account_id, part in parts:
             entries[account_id] = entries.get(account_id, 0) + part
         if ticks is not None:
             break
-    return tuple((account_id, part) for account_id, part in entries.items() if part)
+    kept = {
+        currency: tuple((account_id, part) for account_id, part in entries.items() if part)
+        for currency, entries in by_currency.items()
+    }
+    return {currency: entries for currency, entries in kept.items() if entries}
 
 
 def _answer(grants: tuple[ServiceGrant, ...]) -> CreditAnswer:

@@ -47,7 +47,8 @@ def talk_time(s: Session, event: Ended) -> tuple[int | None, int]:
         duration = 0 if answered_at is None else event.at_ms - answered_at
     duration = max(0, duration)
     if answered_at is None and duration > 0:
-        answered_at = event.at_ms - duration
+        # What a metered session counts need not be time; its price is that of its beginning.
+        answered_at = s.offered_at_ms if s.reach.metered else event.at_ms - duration
     return answered_at, duration
 
 

@@ -8,7 +8,10 @@ must have been used is estimated within what was granted and what our clock show
 
 from __future__ import annotations
 
+from typing import Final
+
 from ocs.ledger.model import Granted, Refused
+from ocs.rating.units import MOST, Unit
 from ocs.sessions.ends import correct, marked, settle, talked_anyway, unestimated
 from ocs.sessions.events import (
     Allow,
@@ -27,26 +30,20 @@ from ocs.sessions.events import (
     Used,
 )
 from ocs.sessions.machine import row
-from ocs.sessions.session import Now, Session, State, but
+from ocs.sessions.session import Gap, Now, Session, State, but
 from ocs.sessions.steps import AskHold, Reaction, Step, Store, Tell
 
 METERING, SETTLING, CLOSED = State.METERING, State.SETTLING, State.CLOSED
+
+GAPS_KEPT: Final = 16
+"""Numbers that a session remembers as missing; what stands for older ones is their usage for good."""
 
 
 def opened(s: Session, event: Offered, now: Now) -> Reaction:
     """A meter begins: hold what the switch wants at first."""
     wanted = now.policy.first_slice_ms if event.first_ms is None else event.first_ms
     total = max(1, min(wanted, s.longest_ms))
-    asking = but(
-        s,
-        state=State.ASKING,
-        asks=s.asks + 1,
-        proven_at_ms=event.at_ms,
-        reported_no=event.number,
-        unit=event.unit,
-        service=event.service,
-        session_id=event.session,
-    )
+    asking = but(s, state=State.ASKING, asks=s.asks + 1, proven_at_ms=event.at_ms, reported_no=event.number)
     least = now.policy.floor_ms if event.least_ms is None else event.least_ms
     return Reaction(asking, (AskHold(total, min(least, total), event.at_ms),))
 
@@ -72,22 +69,23 @@ def granted_first(s: Session, event: Granted) -> Reaction:
 @row(METERING, Used, "metering settling")
 def used(s: Session, event: Used, now: Now) -> Reaction:
     """Count the report; cover all that was used and what is wanted, or settle if it was the last."""
-    if event.number in dict(s.gaps):
-        return _cover(_filled(s, event), None)
+    wants_ms = None if s.cut_why else event.wants_ms
+    if event.number in s.missing:
+        # What was granted since is in use: it stays held behind what is known now.
+        return _cover(_filled(s, event), s.usable_ms)
     if event.number <= s.reported_no:
         again = event.number == s.reported_no and (event.more or s.retry_at_ms is not None)
-        return _cover(s, event.wants_ms) if again else Reaction(_heard(s, event))
+        return _cover(s, wants_ms) if again else Reaction(_heard(s, event))
     counted = _counted(s, event)
     if event.last:
         return settle(counted, Ended(event.at_ms, counted.used_ms, event.cause, event.ended_by), now)
-    return _cover(counted, None if s.cut_why else event.wants_ms)
+    return _cover(counted, wants_ms)
 
 
 def _cover(s: Session, wants_ms: int | None) -> Reaction:
     """Hold the price of what is used and wanted; with nothing wanted, what was left over is let go."""
-    total = min(s.used_ms + (wants_ms or 0), s.longest_ms)
-    if not total or s.answered_at_ms is None:
-        return Reaction(s, (Store(),))
+    assert s.answered_at_ms is not None
+    total = max(1, min(s.used_ms + (wants_ms or 0), s.longest_ms))
     asking = but(s, asks=s.asks + 1, retry_at_ms=None)
     shrink = total < s.granted_ms
     return Reaction(asking, (AskHold(total, min(s.used_ms, total), s.answered_at_ms, shrink=shrink),))
@@ -129,27 +127,42 @@ def _heard(s: Session, event: Used) -> Session:
 
 def _counted(s: Session, event: Used) -> Session:
     """With what the report says, and with what must have been used for the reports that are missing."""
-    counted = but(_heard(s, event), reported_no=event.number, used_ms=s.used_ms + event.used_ms)
-    if not event.missing:
+    counted = but(_heard(s, event), reported_no=event.number, used_ms=_sum(s, event.used_ms))
+    missing = [number for number in event.missing if number > s.reported_no]
+    if not missing:
         return counted
     estimate = 0
     if s.unit == "second" and s.state is METERING:
         estimate = max(0, min(s.usable_ms, event.at_ms - s.proven_at_ms - event.used_ms))
-    first, *others = event.missing
+    found = tuple(Gap(number, event.number, 0) for number in missing)
+    gaps = (*s.gaps, found[0]._replace(used_ms=estimate), *found[1:])
     return but(
         counted,
-        used_ms=counted.used_ms + estimate,
-        gaps=(*s.gaps, (first, estimate), *((number, 0) for number in others)),
+        used_ms=_sum(counted, estimate),
+        gaps=gaps[-GAPS_KEPT:],
         marks=marked(s, "usage_gap"),
     )
 
 
 def _filled(s: Session, event: Used) -> Session:
-    """A report that was missing is here: it counts, what stood for it does not."""
-    estimate = dict(s.gaps)[event.number]
-    gaps = tuple(gap for gap in s.gaps if gap[0] != event.number)
+    """A report that was missing is here: it counts, so much less stands for it and its neighbours."""
+    (here,) = (gap for gap in s.gaps if gap.number == event.number)
+    together = [gap for gap in s.gaps if gap.seen_no == here.seen_no]
+    stood = sum(gap.used_ms for gap in together)
+    rest = max(0, stood - event.used_ms) if len(together) > 1 else 0
+    kept = [gap for gap in s.gaps if gap.seen_no != here.seen_no]
+    others = [gap._replace(used_ms=0) for gap in together if gap is not here]
+    if others:
+        others[0] = others[0]._replace(used_ms=rest)
+    gaps = tuple(sorted((*kept, *others)))
     marks = s.marks if gaps else tuple(mark for mark in s.marks if mark != "usage_gap")
-    return but(_heard(s, event), used_ms=s.used_ms - estimate + event.used_ms, gaps=gaps, marks=marks)
+    used_ms = _sum(s, event.used_ms + rest - stood)
+    return but(_heard(s, event), used_ms=used_ms, gaps=gaps, marks=marks)
+
+
+def _sum(s: Session, more_ms: int) -> int:
+    """With more used, up to what the price of one session can be worked out for."""
+    return min(s.used_ms + more_ms, MOST[Unit(s.unit)] * 1000)
 
 
 # --- ends that the switch does not tell -------------------------------------------------------------
@@ -159,26 +172,31 @@ def _filled(s: Session, event: Used) -> Session:
 def silent(s: Session, event: StaleDue, now: Now) -> Reaction:
     """No request for too long (Tcc): settle what was reported, and time that was granted after it."""
     lapsed = but(s, marks=marked(s, "no_stop"))
-    return settle(lapsed, _guess(s, "NO_REPORT", now), now)
+    return settle(lapsed, _guess(s, "NO_REPORT", "resync", now), now)
 
 
 @row(METERING, Ended, "settling")
 def ended_without_report(s: Session, event: Ended, now: Now) -> Reaction:
     """Our order ended it and the switch showed that it is gone: its last report may still come."""
-    return settle(s, _guess(s, event.cause, now), now)
+    return settle(s, _guess(s, event.cause, event.source, now), now)
 
 
 @row(METERING, CallGone, "metering settling")
 def gone(s: Session, event: CallGone, now: Now) -> Reaction:
     """The switch restarted: its sessions are over. A listing that lacks one proves nothing."""
-    return settle(s, _guess(s, "SWITCH_RESTARTED", now), now) if event.restarted else Reaction(s)
+    if not event.restarted:
+        return Reaction(s)
+    return settle(s, _guess(s, "SWITCH_RESTARTED", "resync", now), now)
 
 
-def _guess(s: Session, cause: str, now: Now) -> Ended:
-    """One that never reported may never have been answered: nothing is charged for it."""
+def _guess(s: Session, cause: str, source: str, now: Now) -> Ended:
+    """What was reported and, of time, what was granted since and has passed.
+
+    One that never reported may never have been answered: nothing is charged for it.
+    """
     since_ms = now.at_ms - s.proven_at_ms
     unseen = min(s.usable_ms, since_ms) if s.used_ms and s.unit == "second" else 0
-    return Ended(s.proven_at_ms + unseen, s.used_ms + unseen, cause, source="resync")
+    return Ended(s.proven_at_ms + unseen, s.used_ms + unseen, cause, source=source)
 
 
 # --- orders -----------------------------------------------------------------------------------------
@@ -193,19 +211,25 @@ def more_to_be_had(s: Session, event: ToppedUp, now: Now) -> Reaction:
 @row(METERING, KillRequested)
 def kill(s: Session, event: KillRequested, now: Now) -> Reaction:
     """An operator ends it; its last report is charged like any other."""
-    ordered = but(s, cut_why="operator", cuts=s.cuts + 1, marks=marked(s, f"killed_by:{event.by}"))
-    return Reaction(ordered, (Store(), *_end(ordered)))
+    ordered = _ordered(but(s, cut_why="operator", marks=marked(s, f"killed_by:{event.by}")), now)
+    return Reaction(ordered, (Store(), _end(ordered)))
 
 
 @row(METERING, CutDue)
 def order_again(s: Session, event: CutDue, now: Now) -> Reaction:
     """The order is repeated until the end is heard; meanwhile nothing more is granted."""
-    again = but(s, cuts=s.cuts + 1)
-    return Reaction(again, _end(again))
+    if not s.cut_why:
+        return Reaction(s)
+    again = _ordered(s, now)
+    return Reaction(again, (_end(again),))
 
 
-def _end(s: Session) -> tuple[Step, ...]:
-    return (Tell(Cut(s.live_channel, s.cut_why)),)
+def _ordered(s: Session, now: Now) -> Session:
+    return but(s, cuts=s.cuts + 1, cut_at_ms=now.at_ms)
+
+
+def _end(s: Session) -> Step:
+    return Tell(Cut(s.live_channel, s.cut_why))
 
 
 @row(METERING, CallFound)
@@ -221,7 +245,7 @@ def no_news(s: Session, event: CallFound | SwitchLost, now: Now) -> Reaction:
 @row((SETTLING, CLOSED), Used, "settling closed")
 def used_after_the_end(s: Session, event: Used, now: Now) -> Reaction:
     """A repeat changes nothing; a report that was missing, or that we had stopped waiting for, corrects."""
-    if event.number in dict(s.gaps):
+    if event.number in s.missing:
         counted = _filled(s, event)
     elif event.number > s.reported_no:
         counted = _counted(s, event)
@@ -231,6 +255,8 @@ def used_after_the_end(s: Session, event: Used, now: Now) -> Reaction:
     if s.refusal is not None and not s.duration_ms:
         return talked_anyway(counted, word, now)
     if s.state is SETTLING:
+        if counted.used_ms == s.duration_ms and not s.estimated:
+            return Reaction(counted)
         return Reaction(but(counted, cdr=word, marks=marked(counted, "estimated")))
     if counted.used_ms == s.duration_ms:
         settled = counted if not event.last else but(counted, marks=unestimated(counted))

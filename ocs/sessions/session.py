@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ocs.refusals import Refusal
 from ocs.sessions.events import EVERYTHING, Ended, EndedBy, Mode, Reach
 
-__all__ = ["Leg", "Now", "Policy", "Role", "Session", "State", "but", "from_row", "to_row"]
+__all__ = ["Gap", "Leg", "Now", "Policy", "Role", "Session", "State", "but", "from_row", "to_row"]
 
 
 class State(StrEnum):
@@ -87,6 +87,17 @@ class Now:
     policy: Policy
 
 
+class Gap(NamedTuple):
+    """A request of a metered session that nobody received.
+
+    seen_no: the request that showed it; what stands for all that it showed is the first one's `used_ms`.
+    """
+
+    number: int
+    seen_no: int
+    used_ms: int
+
+
 @dataclass(frozen=True)
 class Session:
     """One call. `channel` names it towards its switch for ever; `live_channel` is the one that talks now.
@@ -144,8 +155,10 @@ class Session:
     """Of a metered session: what was reported as used, and what stands for reports that are missing."""
     reported_no: int = 0
     """Of a metered session: the last request that counted."""
-    gaps: tuple[tuple[int, int], ...] = ()
-    """Of a metered session: (number of a request that nobody received, quantity that stands for it)."""
+    gaps: tuple[Gap, ...] = ()
+    """Of a metered session: requests that nobody received."""
+    cut_at_ms: int = 0
+    """Of a metered session: when it was last ordered to end."""
 
     @property
     def paid_until_ms(self) -> int | None:
@@ -158,6 +171,11 @@ class Session:
     def usable_ms(self) -> int:
         """What a metered session may still use of what it was granted."""
         return max(0, self.granted_ms - self.used_ms)
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """Numbers of the requests of a metered session that nobody received."""
+        return frozenset(gap.number for gap in self.gaps)
 
     @property
     def expired(self) -> bool:
@@ -205,7 +223,7 @@ else:
 _LEG_FIELDS = tuple(f.name for f in fields(Leg))
 
 
-_METERED = ("unit", "service", "session_id", "used_ms", "reported_no", "gaps")
+_METERED = ("unit", "service", "session_id", "used_ms", "reported_no", "gaps", "cut_at_ms")
 """What only metered sessions have; left out of the rows of others."""
 
 
@@ -222,6 +240,7 @@ def to_row(session: Session) -> dict[str, Any]:
     row["handles"] = dict(session.handles)
     row["marks"] = list(session.marks)
     row["cdr"] = asdict(session.cdr) if session.cdr else None
+    row["gaps"] = [list(gap) for gap in session.gaps]
     if not session.reach.metered:
         for name in _METERED:
             del row[name]
@@ -234,7 +253,7 @@ def from_row(row: Mapping[str, Any]) -> Session:
     values["legs"] = tuple(Leg(**{**leg, "role": Role(leg["role"])}) for leg in row["legs"])
     values["reach"] = Reach(**row.get("reach", {}))
     values["marks"] = tuple(row["marks"])
-    values["gaps"] = tuple((number, ms) for number, ms in row.get("gaps", ()))
+    values["gaps"] = tuple(Gap(*gap) for gap in row.get("gaps", ()))
     if row["cdr"]:
         values["cdr"] = Ended(**{**row["cdr"], "ended_by": EndedBy(row["cdr"]["ended_by"])})
     values["mode"] = Mode(row["mode"])

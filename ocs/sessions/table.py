@@ -390,7 +390,7 @@ def settled(s: Session, event: Settled, now: Now) -> Reaction:
     """Paid and recorded; a CDR that came while the estimate waited for the database corrects it."""
     closed = but(s, state=CLOSED, retry_at_ms=None)
     if s.cdr is not None and knows_better(closed, s.cdr):
-        return correct(closed, s.cdr, now)
+        return correct(but(closed, cdr=None), s.cdr, now)
     charged_ms = event.legs[0].charge.duration_ms if event.legs else s.duration_ms
     if charged_ms == s.duration_ms:
         return Reaction(closed)
@@ -615,7 +615,16 @@ def report_after_the_end(s: Session, event: Alive, now: Now) -> Reaction:
     return Reaction(estimate, (cut, *longer.steps))
 
 
-@row((ASKING, *OPEN, State.METERING, SETTLING, CLOSED), Offered)
+@row(SETTLING, Offered, "asking settling")
+def offered_after_all(s: Session, event: Offered, now: Now) -> Reaction:
+    """A metered session that the database could not open is asked for again: it can. Others: as before."""
+    if s.reach.metered and s.refusal is Refusal.UNAVAILABLE and not s.duration_ms:
+        asked = but(s, refusal=None, ended_at_ms=None, cause="", ended_by=EndedBy.UNKNOWN, cut_why="")
+        return metered.opened(but(asked, retry_at_ms=None), event, now)
+    return offered_again(s, event, now)
+
+
+@row((ASKING, *OPEN, State.METERING, CLOSED), Offered)
 def offered_again(s: Session, event: Offered, now: Now) -> Reaction:
     """A repeat of the offer: answered as before, nothing is held twice."""
     if s.state is RINGING and s.mode is Mode.AUTHORISE and s.answered_at_ms is None:

@@ -42,7 +42,7 @@ def timers(s: Session, now: Now) -> dict[type, int]:
         assert s.reach.grace_ms is not None
         due[StaleDue] = s.proven_at_ms + s.reach.grace_ms
         if s.cut_why:
-            due[CutDue] = now.at_ms + _cut_pause(s, policy)
+            due[CutDue] = s.cut_at_ms + _cut_pause(s, policy)
     elif s.state is State.SETTLING and s.retry_at_ms is not None:
         due[SliceDue] = s.retry_at_ms
     elif s.state is State.IN_DOUBT:
