@@ -115,6 +115,16 @@ def test_who_comes_from_nowhere_that_we_know_is_not_even_listened_to() -> None:
         assert ours.server.connections == 0
 
 
+def test_who_was_refused_and_does_not_close_is_closed_soon() -> None:
+    with site(clients=(HOSTS,)) as ours:
+        peer = Caller(ours.server, "stranger.lab.test")
+        assert peer.meet().u32(names.RESULT_CODE) == 3010
+        ours.advance(999)
+        assert ours.server.connections == 1
+        ours.advance(1)
+        until(lambda: ours.server.connections == 0)
+
+
 def test_two_clients_cannot_own_one_host() -> None:
     with pytest.raises(CallerError, match=r"b and c both have host kam\.test"):
         Policy([Client("b", hosts=("kam.test",)), Client("c", hosts=("KAM.test",))])
