@@ -71,6 +71,8 @@ _THRESHOLDS: Final = {
     Unit.OCTET: VOLUME_QUOTA_THRESHOLD,
     Unit.UNIT: UNIT_QUOTA_THRESHOLD,
 }
+_OVER_FOR_NOW: Final = frozenset({ReportingReason.FINAL, ReportingReason.QUOTA_HOLDING_TIME})
+"""The service ended, or is idle (TS 32.299 7.2.175): what was left of its grant is given back."""
 _OUT_OF_CREDIT: Final = frozenset({Refusal.INSUFFICIENT_FUNDS, Refusal.DAILY_SPEND_LIMIT})
 
 
@@ -78,7 +80,8 @@ _OUT_OF_CREDIT: Final = frozenset({Refusal.INSUFFICIENT_FUNDS, Refusal.DAILY_SPE
 class Part:
     """One service of a request. result: what the door says of it; SUCCESS: the use-case is asked.
 
-    echo: its Service-Identifier and Rating-Group as they came. money_ticks: the amount of a refund.
+    echo: its Service-Identifier and Rating-Group as they came. in_group: it stands in a group of its own, as
+    its answer then does; else at the top level.
     """
 
     key: str
@@ -88,12 +91,14 @@ class Part:
     in_group: bool
     used_ms: int = 0
     wants_ms: int | None = None
+    last: bool = False
     result: Result = Result.SUCCESS
 
     @property
     def use(self) -> ServiceUse:
         """The same for the use-case."""
-        return ServiceUse(self.key, self.terms, self.used_ms, self.wants_ms, pool=self.rule.pool is not None)
+        pool = self.rule.pool is not None
+        return ServiceUse(self.key, self.terms, self.used_ms, self.wants_ms, self.last, pool)
 
 
 @dataclass(slots=True)
@@ -227,6 +232,7 @@ def _parts(message: Message, policy: ClientPolicy, kind: CcRequestType, role: in
         known.used_ms += part.used_ms
         if part.wants_ms is not None:
             known.wants_ms = max(part.wants_ms, known.wants_ms or 0)
+        known.last = known.last or part.last
         if part.result is not Result.SUCCESS:
             known.result = part.result
     return list(parts.values())
@@ -260,18 +266,12 @@ def _part(level: Avps, policy: ClientPolicy, kind: CcRequestType, role: int | No
     elif kind is not CcRequestType.TERMINATION and not (reports and in_group):
         # At the top level Requested-Service-Unit is optional (3.1): whoever asks again wants more.
         part.wants_ms = 0
-    if kind is not CcRequestType.EVENT and _is_final(level, reports):
+    reasons = {group.u32(REPORTING_REASON) for group in (level, *reports)}
+    if reasons & _OVER_FOR_NOW:
         part.wants_ms = None
+        part.last = ReportingReason.FINAL in reasons and kind is CcRequestType.UPDATE
     return part
 
-
-def _is_final(level: Avps, reports: list[Group]) -> bool:
-    """The service ended for now (TS 32.299 7.2.175): nothing more, though it may begin again."""
-    return any(
-        group.u32(REPORTING_REASON) in (ReportingReason.FINAL, ReportingReason.QUOTA_HOLDING_TIME)
-        for group in (level, *reports)
-        if group.has(REPORTING_REASON)
-    )
 
 
 # --- the answer --------------------------------------------------------------------------------------

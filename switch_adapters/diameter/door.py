@@ -174,8 +174,12 @@ class DiameterDoor:
         if not policy.refunds:
             return Told(Result.AUTHORIZATION_REJECTED)
         ticks = _refunded_ticks(message, policy.currency)
-        answered = policy.control.refund(question.request, ticks)
-        return credit.answered(question, policy, answered.services)
+        price = policy.control.price(question.request)
+        told = credit.answered(question, policy, policy.control.refund(question.request, ticks).services)
+        if told.result != Result.SUCCESS or price.refusal is not None:
+            return told
+        amount = price.ticks if ticks is None else ticks
+        return replace(told, parts=(*told.parts, cost(amount, price.currency)))
 
     def _check_balance(self, question: Question, policy: ClientPolicy) -> Told:
         """Too little is an answer, and no refusal (RFC 8506 6.2)."""
