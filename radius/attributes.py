@@ -7,12 +7,12 @@ not read, calls are charged by time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
 from typing import Final
 
 from ocs.services.sip_names import OURS, folded, number, user_part
+from ocs.values import quick_value
 from radius.attribute_maps import KINDS, AttributeMap, Attributes, merged, unknown_names
 from radius.moments import Moment, elapsed_ms, moment
 from radius.packets import Code, Request
@@ -62,7 +62,7 @@ _STATUS: Final = {
 _ENDS: Final = (Status.STOP, Status.FAILED)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Facts:
     """What a packet says of a call.
 

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from ocs.ports import Clock
 from ocs.services.users import Credentials, UserView, readings
+from ocs.values import quick_value
 from radius import digest as digests
 from radius.attempts import AttemptLimits, Attempts
 from radius.digest import Digest, Unusable
@@ -82,7 +83,7 @@ class AuthPolicy:
     mutual: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Authenticated:
     """It is. attributes: to add to the Access-Accept."""
 

@@ -25,6 +25,7 @@ from ocs.services.refusal_codes import H323_CODES, H323_INVALID_PASSWORD, H323_S
 from ocs.services.reply_templates import fields_of, fill_all
 from ocs.services.users import UserView
 from ocs.sessions.events import EndedBy
+from ocs.values import quick_value
 from radius import digest
 from radius.attributes import OURS, AttributeMap, Facts, Status, read
 from radius.authenticate import Authenticated, Authenticator, AuthPolicy, Challenge, Denied
@@ -69,7 +70,7 @@ class DoorPolicy:
     silent_when_unavailable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Caller:
     """Who calls: a user, or (None) whoever the NAS vouches for. attributes: for the Access-Accept."""
 

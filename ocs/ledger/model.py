@@ -14,6 +14,7 @@ from typing import Any
 
 from ocs.rating.model import Allowance, Charge, Draw, Pricer
 from ocs.refusals import Refusal
+from ocs.values import quick_value
 
 
 class AccountKind(StrEnum):
@@ -80,7 +81,7 @@ class AllowanceState:
     valid_from_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class LegHold:
     """What one payer has set aside for one leg of one call."""
 
@@ -93,7 +94,7 @@ class LegHold:
 # --- commands -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Writes:
     """Rows that go into the same transaction as a command: the call's snapshot and its records.
 
@@ -106,7 +107,7 @@ class Writes:
     records: tuple[Mapping[str, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class PayingLeg:
     """One payer's view of a call: on which account to hold, at what price."""
 
@@ -115,7 +116,7 @@ class PayingLeg:
     pricer: Pricer
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Hold:
     """Make the call's holds cover `total_ms` of talk on every leg, all or none (opens or extends).
 
@@ -140,7 +141,7 @@ class Hold:
     writes: Callable[[Granted | Refused], Writes] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class SettlingLeg:
     """Who pays whom for one leg. Guarded payers never fall below their limit."""
 
@@ -152,7 +153,7 @@ class SettlingLeg:
     guarded: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Settle:
     """Charge every leg for the actual duration and release its holds. A call that never talked has 0 ms.
 
@@ -169,7 +170,7 @@ class Settle:
     writes: Callable[[Settled], Writes] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Save:
     """Only rows, no money: the call moved on (ringing, in doubt, proven alive)."""
 
@@ -178,7 +179,7 @@ class Save:
     rows: Writes
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Post:
     """Move money between accounts of one currency: (account_id, ticks) entries that sum to zero.
 
@@ -195,7 +196,7 @@ class Post:
     guarded: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class AddAllowance:
     """Give an account included units. Outcome: Posted."""
 
@@ -214,7 +215,7 @@ Command = Hold | Settle | Save | Post | AddAllowance
 # --- outcomes -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Granted:
     """The call may last `granted_ms` in total. `final`: no more could be bought after it at this moment."""
 
@@ -227,7 +228,7 @@ class Granted:
     """What the first leg's account could still set aside after it; None: not known, or no limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Refused:
     """No, and why, and on whose account. Nothing was changed."""
 
@@ -235,7 +236,7 @@ class Refused:
     account_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class LegSettled:
     """One leg: collected + shortfall = charge.total; a shortfall only where a limit stood in the way."""
 
@@ -249,19 +250,19 @@ class LegSettled:
     """Row of table `charges`; the call record points to it."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Settled:
     """The call is over and paid."""
 
     legs: tuple[LegSettled, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Saved:
     """The rows are durable."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Posted:
     """The transfer is durable. balances: account_id to balance after."""
 
