@@ -33,8 +33,10 @@ def array(kind: str, values: Sequence[Any]) -> bytes:
     """
     write = _text if kind == "text" else _numbers
     count, oid = len(values), _TEXT_OID if kind == "text" else _FIXED[kind][0]
-    if None in values:
-        elements: Iterable[bytes] = (_NULL if value is None else write(kind, (value,)) for value in values)
+    if values.count(None) == count:
+        elements: Iterable[bytes] = (_NULL * count,)  # as in most columns of what is yet to come
+    elif None in values:
+        elements = (_NULL if value is None else write(kind, (value,)) for value in values)
     else:
         elements = (write(kind, values),)
     return _header(1, 1, oid, count, 1) + b"".join(elements)

@@ -17,6 +17,7 @@ from tests.servers import PostgresServer
     [
         ("bigint", [0, 1, -1, 2**63 - 1, -(2**63)]),
         ("bigint", [None]),
+        ("text", [None, None, None]),
         ("integer", [1, None, -(2**31)]),
         ("boolean", [True, None, False]),
         ("text", ["", "a", "NULL", '{"x": "y, \\n"}', "Zoë", "line\nfeed", "a" * 70_000]),
