@@ -164,8 +164,8 @@ class Requests:
             )
             made = answer(message, Result.UNABLE_TO_COMPLY, origin=self._origin)
         finally:
-            if outcome == "answered":
-                assert made is not None
+            # A protocol error is no answer to keep: whoever is told to try again shall find better.
+            if outcome == "answered" and made is not None and not made[4] & ERROR:
                 self._kept.answered(working, made, self._clock.monotonic_ms())
             else:
                 self._kept.forget(working)
