@@ -19,6 +19,7 @@ from switch_adapters.diameter.answers_kept import AnswersKept, Working
 from switch_adapters.diameter.codes import Result
 from switch_adapters.diameter.config import PeerConfig
 from switch_adapters.diameter.connection import Connection, Peer
+from switch_adapters.diameter.messages import ERROR
 from switch_adapters.diameter.names import (
     ACCOUNTING_RECORD_NUMBER,
     CC_REQUEST_NUMBER,
