@@ -141,18 +141,19 @@ class Relay:
 class Introduction:
     """Stands between Kamailio and a relay and mends their introduction (RFC 6733 5.3), nothing else.
 
-    A relay's CEA names only the relay application, and 5.6.3 asks nobody whose CEA does not name its own; its own
-    CER at times lacks Host-IP-Address, and freeDiameter hangs up on that.
+    A relay's CEA names only the relay application, and 5.6.3 asks nobody whose CEA does not name its own.
+    Its CER at times lacks Host-IP-Address, and freeDiameter hangs up on that.
     """
 
     def __init__(self, server: str) -> None:
         host, _, port = server.rpartition(":")
         self._server = (host, int(port))
         self._listener = StreamServer(("127.0.0.1", 0), self._serve)
+        self._listener.init_socket()
+        self.listens = f"127.0.0.1:{self._listener.server_port}"
 
     def __enter__(self) -> Self:
         self._listener.start()
-        self.listens = f"127.0.0.1:{self._listener.server_port}"
         return self
 
     def __exit__(self, *_: object) -> None:

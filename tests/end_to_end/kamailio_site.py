@@ -26,7 +26,7 @@ from ocs.runtime import bootstrap
 from ocs.runtime.settings import Settings
 from ocs.services.manage_accounts import NewAccount
 from ocs.services.users import Secret
-from tests.end_to_end.kamailio_rig import CallResult, KamailioRig, free_udp_port
+from tests.end_to_end.kamailio_rig import CallResult, KamailioRig, ProxyRig, free_udp_port
 from tests.end_to_end.rig import Installation
 from tests.servers import free_port
 
@@ -57,39 +57,18 @@ class Way:
     nas: Mapping[str, Any] | None = None
 
 
-class Site(Installation):
-    """Everything as long as the block lasts. charging: settings of the daemon."""
+class House(Installation):
+    """A daemon and proxies in front of it, as long as the block lasts."""
 
-    def __init__(
-        self, path: Path, url: str, ways: Mapping[str, Way], *, leaves_s: float = 1.0, workers: int = 8,
-        daemons: int = 1, **charging: Any,
-    ) -> None:  # fmt: skip
-        path.mkdir(parents=True, exist_ok=True)
-        self.ports = [(free_udp_port(), free_udp_port(), free_port()) for _ in range(daemons)]
-        auth, acct = ([f"127.0.0.1:{ports[kind]}" for ports in self.ports] for kind in (0, 1))
-        self.kam: dict[str, KamailioRig] = {}
-        nas: list[dict[str, Any]] = []
-        for name, way in ways.items():
-            self.kam[name] = kam = KamailioRig(
-                path / name, nas=name, secret=SECRET, authorise=way.authorise, leaves_s=leaves_s,
-                ocs_http=f"http://127.0.0.1:{self.ports[0][2]}" if way.events else "", http_token=NAS_TOKEN,
-                OCS_RADIUS_AUTH=",".join(auth), OCS_RADIUS_ACCT=",".join(acct),
-                OCS_RADIUS_SOURCE=_source(len(nas)), OCS_WORKERS=str(workers),
-                OCS_MARGIN_S="2" if way.jsonrpc else "0",
-            )  # fmt: skip
-            nas.append(_nas(kam, way, _source(len(nas))))
-        super().__init__(
-            path, url, charging=charging, nas=nas, payer=[{"match": "accountcode"}],
-        )  # fmt: skip
-        self.settings["daemon"]["nas_token"] = NAS_TOKEN
-        self.settings["daemon"]["token"] = "token-of-the-operator"
-        self.daemons: list[subprocess.Popen[bytes]] = []
+    def __init__(self, path: Path, url: str, proxies: Sequence[ProxyRig], **settings: Any) -> None:
+        super().__init__(path, url, **settings)
+        self._proxies = proxies
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         try:
-            for kam in self.kam.values():
-                self._stack.enter_context(kam)
+            for proxy in self._proxies:
+                self._stack.enter_context(proxy)
         except BaseException:
             self._stack.close()
             raise
@@ -101,28 +80,18 @@ class Site(Installation):
         finally:
             self.close()
 
-    def start(self, number: int = 0) -> None:
-        """Start a daemon (the first, or another), and wait until it answers."""
-        auth, acct, http = self.ports[number]
-        self.settings["radius"] = {
-            "auth_listen": [f"127.0.0.1:{auth}"], "acct_listen": [f"127.0.0.1:{acct}"],
-        }  # fmt: skip
-        self.socket = self.path / f"ocs{number}.sock"
-        self.settings["daemon"] |= {
-            "name": f"d{number}", "control_socket": str(self.socket), "http_listen": f"127.0.0.1:{http}",
-        }  # fmt: skip
-        self.start_daemon()
-
-    def open(self, accounts: Mapping[str, str], users: Mapping[str, str] | None = None) -> None:
-        """Accounts with what they have, in US dollars; users by name with their accounts, or one for each."""
+    def open_with(self, accounts: Mapping[str, str]) -> None:
+        """Accounts with what they have, in US dollars."""
         with bootstrap.offline(Settings.model_validate(self.settings)) as inside:
             self.bring_in_tariff(inside)
             for code, balance in accounts.items():
                 inside.accounts.create(NewAccount(code=code, currency="USD", tariff="retail"))
                 if ticks := parse_amount(balance, "USD"):
                     inside.accounts.post(code, "top_up", ticks, key=f"open:{code}", memo="", actor="rig")
-            for name, code in (users or {code: code for code in accounts}).items():
-                inside.users.add((name, REALM), code, Secret(password=PASSWORD))
+
+    def is_of(self, call: CallResult, row: Any) -> bool:
+        """Is this row of `calls` or `call_records` that call?"""
+        return bool(row.channel == call.call_id)
 
     def cli(self, *arguments: str, stdin: str = "") -> str:
         """The command line, as an operator types it; what it printed."""
@@ -135,12 +104,12 @@ class Site(Installation):
 
     def session(self, call: CallResult) -> Mapping[str, Any]:
         """The call as it is stored now, or nothing."""
-        rows = [row.snapshot for row in self.rows("calls") if row.channel == call.call_id]
+        rows = [row.snapshot for row in self.rows("calls") if self.is_of(call, row)]
         return rows[-1] if rows else {}
 
     def records(self, call: CallResult) -> list[Any]:
         """Its records, by leg."""
-        return [row for row in self.rows("call_records") if row.channel == call.call_id]
+        return [row for row in self.rows("call_records") if self.is_of(call, row)]
 
     def record(self, call: CallResult) -> Any:
         """Its one record, waited for."""
@@ -165,6 +134,53 @@ class Site(Installation):
         lines = (self.path / "daemon.log").read_text(errors="replace").splitlines()
         found = [json.loads(line) for line in lines if f'"{event}"' in line and line.startswith("{")]
         return [line for line in found if line.get("event") == event]
+
+
+class Site(House):
+    """The daemon asked over RADIUS, HTTP and evapi. charging: its settings."""
+
+    def __init__(
+        self, path: Path, url: str, ways: Mapping[str, Way], *, leaves_s: float = 1.0, workers: int = 8,
+        daemons: int = 1, **charging: Any,
+    ) -> None:  # fmt: skip
+        path.mkdir(parents=True, exist_ok=True)
+        self.ports = [(free_udp_port(), free_udp_port(), free_port()) for _ in range(daemons)]
+        auth, acct = ([f"127.0.0.1:{ports[kind]}" for ports in self.ports] for kind in (0, 1))
+        self.kam: dict[str, KamailioRig] = {}
+        nas: list[dict[str, Any]] = []
+        for name, way in ways.items():
+            self.kam[name] = kam = KamailioRig(
+                path / name, nas=name, secret=SECRET, authorise=way.authorise, leaves_s=leaves_s,
+                ocs_http=f"http://127.0.0.1:{self.ports[0][2]}" if way.events else "", http_token=NAS_TOKEN,
+                OCS_RADIUS_AUTH=",".join(auth), OCS_RADIUS_ACCT=",".join(acct),
+                OCS_RADIUS_SOURCE=_source(len(nas)), OCS_WORKERS=str(workers),
+                OCS_MARGIN_S="2" if way.jsonrpc else "0",
+            )  # fmt: skip
+            nas.append(_nas(kam, way, _source(len(nas))))
+        super().__init__(
+            path, url, list(self.kam.values()), charging=charging, nas=nas, payer=[{"match": "accountcode"}]
+        )
+        self.settings["daemon"]["nas_token"] = NAS_TOKEN
+        self.settings["daemon"]["token"] = "token-of-the-operator"
+
+    def start(self, number: int = 0) -> None:
+        """Start a daemon (the first, or another), and wait until it answers."""
+        auth, acct, http = self.ports[number]
+        self.settings["radius"] = {
+            "auth_listen": [f"127.0.0.1:{auth}"], "acct_listen": [f"127.0.0.1:{acct}"],
+        }  # fmt: skip
+        self.socket = self.path / f"ocs{number}.sock"
+        self.settings["daemon"] |= {
+            "name": f"d{number}", "control_socket": str(self.socket), "http_listen": f"127.0.0.1:{http}",
+        }  # fmt: skip
+        self.start_daemon()
+
+    def open(self, accounts: Mapping[str, str], users: Mapping[str, str] | None = None) -> None:
+        """Accounts with what they have, in US dollars; users by name with their accounts, or one for each."""
+        self.open_with(accounts)
+        with bootstrap.offline(Settings.model_validate(self.settings)) as inside:
+            for name, code in (users or {code: code for code in accounts}).items():
+                inside.users.add((name, REALM), code, Secret(password=PASSWORD))
 
 
 def _source(number: int) -> str:
