@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+import gevent
 from sqlalchemy import insert, select
 
 from db import tables
@@ -129,6 +130,13 @@ class CreditLab:
         recover_calls(self.calls.open_snapshots, [CLIENT], charging, self.desk.clock, self.desk.policy)
         self.credit = self.new_credit(charging)
 
+    def restart_all(self) -> None:
+        """Every daemon is killed, one starts."""
+        for life in list(self.desk.lives):
+            self.desk.kill(life)
+        self.desk.lives.append(self.credit._charging)
+        self.restart()
+
     def _rehearse(self, hold: Hold) -> Granted | Refused:
         return rehearse(self.desk.engine, hold).outcome
 
@@ -167,15 +175,24 @@ class CreditLab:
     def wait(self, seconds: float) -> None:
         self.desk.wait(seconds)
 
+    def top_up(self, number: int, amount: str) -> None:
+        self.desk.top_up(number, amount)
+        self.settled(None)
+
     def settled(self, answer: T) -> T:
         self.desk.settle()
+        gevent.sleep(0)  # orders go out on their own
         return answer
 
     # --- after ---
 
     def sessions(self) -> list[Any]:
         """The meters in memory, oldest first."""
-        found = [call.session for call in self.credit._charging.calls if call.session.switch == CLIENT]
+        return self.sessions_at(self.credit)
+
+    def sessions_at(self, credit: CreditControl) -> list[Any]:
+        """The same of one daemon."""
+        found = [call.session for call in credit._charging.calls if call.session.switch == CLIENT]
         return sorted(found, key=lambda one: (one.offered_at_ms, one.call_id))
 
     def session(self) -> Any:
