@@ -128,7 +128,7 @@ def test_a_top_up_tells_a_session_that_had_run_out_to_ask_again(credit: CreditLa
 def test_one_order_is_enough_for_a_session_with_several_services(credit: CreditLab) -> None:
     bob = credit.desk.customer("bob", "0.30")
     for number in range(8):  # each takes its share of what is left
-        credit.update(number, talk(0, 30), ServiceUse("100", TALK, wants_ms=30_000), account="bob")
+        credit.update(number, talk(0, 20), ServiceUse("100", TALK, wants_ms=30_000), account="bob")
     assert all(one.final for one in credit.sessions())
     credit.top_up(bob, "1.00")
     assert credit.control.asked == ["s"]
