@@ -16,10 +16,11 @@ from db.rehearse import rehearse
 from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
 from ocs.errors import Conflict
-from ocs.ledger.model import AddAllowance, Save, Writes
+from ocs.ledger.model import AddAllowance, Granted, PayingLeg, Save, Writes
 from ocs.rating.model import Allowance
 from tests.db.store_books import call_row
 from tests.ledger.books import ALICE, NOW, hold
+from tests.rating.test_units import quote
 
 
 def gift(unit: str, key: str = "g") -> AddAllowance:
@@ -39,6 +40,18 @@ def test_an_allowance_keeps_its_unit(committer: Committer, engine: Engine) -> No
     assert [(each.unit, each.remaining) for each in view.allowances] == [
         ("octet", 5 * 10**12),
         ("second", 5 * 10**12),
+    ]
+
+
+def test_two_legs_on_one_account_draw_included_octets_one_after_the_other(committer: Committer) -> None:
+    committer.submit(AddAllowance("g", ALICE, "gift", 3_000, Allowance(0, 0, unit="octet"), NOW))
+    a_tick_an_octet = quote("0:1/1000000+1")
+    legs = (PayingLeg(0, ALICE, a_tick_an_octet), PayingLeg(1, ALICE, a_tick_an_octet))
+    granted = committer.submit(hold("c", 2_000, legs=legs))
+    assert isinstance(granted, Granted)
+    assert [(leg.ticks, [draw.units for draw in leg.draws]) for leg in granted.holds] == [
+        (0, [2_000]),
+        (1_000, [1_000]),
     ]
 
 

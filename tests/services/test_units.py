@@ -169,6 +169,15 @@ def test_a_service_may_have_one_tariff_for_all(desk: TestDesk) -> None:
     assert call_of(desk, "s/8").session.refusal is Refusal.NO_RATE  # its own, and it has none
 
 
+def test_a_key_need_not_be_a_number(desk: TestDesk) -> None:
+    ann = desk.customer("ann", "1.00")
+    desk.tell("s/apn", offer(desk, tariff="wholesale-data", destination="internet.example"))
+    assert call_of(desk, "s/apn").session.destination == "internet.example"
+    assert desk.money(ann)[1] == 2_500
+    desk.tell("call", offer(desk, tariff="wholesale-data", destination="+49x", fixed_destination=False))
+    assert call_of(desk, "call").session.refusal is Refusal.BAD_NUMBER
+
+
 def test_the_name_of_a_tariff_is_made_of_the_accounts_own(desk: TestDesk) -> None:
     desk.customer("ann", "0")
     view = desk._view("ann")
