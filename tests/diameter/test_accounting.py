@@ -24,8 +24,8 @@ def lab(desk: TestDesk) -> DiameterLab:
 
 
 def acr(
-    lab: DiameterLab, kind: int, number: int, *parts: bytes, session: str = "rf;1", said_ms: int | None = None,
-    context: str = CONTEXT,
+    lab: DiameterLab, kind: int, number: int, *parts: bytes, session: str = "rf;1",
+    said_ms: int | None = None, context: str = CONTEXT,
 ) -> bytes:  # fmt: skip
     """An Accounting-Request at the lab's time; said_ms: its Event-Timestamp."""
     at_ms = lab.desk.clock.now_ms() if said_ms is None else said_ms

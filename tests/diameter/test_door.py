@@ -1,4 +1,4 @@
-"""What a Diameter request is answered when it is odd, bad, too much or too late; and what changes: nothing."""
+"""What is a Diameter request answered that is odd, bad, too much or too late, and what does it change?"""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def failed(raw: bytes) -> Name:
     """The AVP that the answer's Failed-AVP shows, the innermost."""
     level: Any = wire.parse(raw).group(names.FAILED_AVP)
     assert level is not None
-    name = next(iter(level)).name
+    name: Name = next(iter(level)).name
     while names.DEFINITIONS.get(name) and names.DEFINITIONS[name].kind is names.Kind.GROUPED:
         level = level.group(name)
         inner = [avp.name for avp in level]
