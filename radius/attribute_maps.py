@@ -13,14 +13,17 @@ say, because a kind of client is odd in a way of its own, is a field with a name
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from radius.names import Names
+from radius.names import Key, Names, View
 
 Attributes = tuple[str, ...]
+
+_SHAPES: Final = 1_000
+"""Sets of attributes that a map is kept for; past it all are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,37 @@ class AttributeMap:
             }
         )
     )
+    _narrowed: dict[tuple[View, tuple[Key, ...]], AttributeMap] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def narrowed(self, view: View, keys: tuple[Key, ...]) -> AttributeMap:
+        """The map without the names that a packet of these attributes cannot show: it reads the same.
+
+        Kept, for a NAS sends packets of few shapes, and most names are in none of them.
+        """
+        found = self._narrowed.get((view, keys))
+        if found is None:
+            if len(self._narrowed) >= _SHAPES:
+                self._narrowed.clear()
+            found = self._narrowed[view, keys] = _narrow(self, view.names_of(keys))
+        return found
+
+
+_NAME_LISTS: Final = (
+    "session_id", "user", "origin", "destination", "talk_s", "talk_us", "answered_at", "ended_at", "cause",
+    "hexadecimal", "leg", "other_leg", "call_class",
+)  # fmt: skip
+"""Fields that list names."""
+
+
+def _narrow(whole: AttributeMap, shown: Container[str]) -> AttributeMap:
+    def left(names: Attributes) -> Attributes:
+        return tuple(name for name in names if name.partition(":")[0] in shown)
+
+    lists: dict[str, Any] = {name: left(getattr(whole, name)) for name in _NAME_LISTS}
+    handles = {handle: names for handle, listed in whole.handles.items() if (names := left(listed))}
+    return replace(whole, **lists, handles=MappingProxyType(handles))
 
 
 _GENERIC: Final = AttributeMap()
@@ -121,7 +155,7 @@ def merged(kind: str, overrides: Mapping[str, Any]) -> AttributeMap:
     if kind not in KINDS:
         raise ValueError(f"no kind of client is called {kind!r}; there are {', '.join(KINDS)}")
     base = KINDS[kind]
-    known = {each.name for each in fields(AttributeMap)}
+    known = {each.name for each in fields(AttributeMap) if each.init}
     changes: dict[str, Any] = {}
     for name, value in overrides.items():
         if name not in known:
@@ -152,10 +186,7 @@ def _names(name: str, value: object) -> Attributes:
 
 def unknown_names(attribute_map: AttributeMap, names: Names) -> list[str]:
     """Attribute names in a map that no dictionary of the client defines; for checking settings."""
-    listed: set[str] = set()
-    for each in fields(AttributeMap):
-        if each.name in ("counted_legs", "phantom_ids", "start_is_answer"):
-            continue
-        value = getattr(attribute_map, each.name)
-        listed.update(*value.values() if isinstance(value, Mapping) else (value,))
+    listed: set[str] = {name for field_name in _NAME_LISTS for name in getattr(attribute_map, field_name)}
+    for handle_names in attribute_map.handles.values():
+        listed.update(handle_names)
     return sorted(name for name in listed if not names.knows(name))

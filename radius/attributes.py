@@ -6,9 +6,9 @@ not read, calls are charged by time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, KeysView, Mapping
 from enum import StrEnum
-from functools import cached_property, partial
+from functools import partial
 from typing import Final
 
 from ocs.services.sip_names import OURS, folded, number, user_part
@@ -109,7 +109,7 @@ class Facts:
 
 def read(request: Request, attribute_map: AttributeMap, arrived_ms: int) -> Facts:
     """What `request` says. arrived_ms: UTC, when it reached us."""
-    at = attribute_map
+    at = attribute_map.narrowed(request.view, tuple(request.attributes))
     status = None
     if request.code == Code.ACCOUNTING_REQUEST:
         status = _STATUS.get(request.integer("Acct-Status-Type") or 0, Status.OTHER)
@@ -151,26 +151,33 @@ def read(request: Request, attribute_map: AttributeMap, arrived_ms: int) -> Fact
 class Lazy(Mapping[str, str]):
     """Texts of a packet that are read when somebody looks: of most packets nobody does."""
 
+    __slots__ = ("_read_texts", "_texts")
+
     def __init__(self, read_texts: Callable[[], dict[str, str]]) -> None:
         self._read_texts = read_texts
+        self._texts: dict[str, str] | None = None
 
-    @cached_property
-    def _texts(self) -> dict[str, str]:
-        return self._read_texts()
+    def _all(self) -> dict[str, str]:
+        if self._texts is None:
+            self._texts = self._read_texts()
+        return self._texts
 
     def __getitem__(self, name: str) -> str:
-        return self._texts[name]
+        return self._all()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._texts)
+        return iter(self._all())
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._all())
+
+    def keys(self) -> KeysView[str]:
+        """As of any mapping; these are a dict's own, which is what copying them is quick by."""
+        return self._all().keys()
 
 
 def _handles(request: Request, handles: Mapping[str, Attributes]) -> dict[str, str]:
-    found = ((name, _first(request, names)) for name, names in handles.items())
-    return {name: text for name, text in found if text}
+    return {name: text for name, names in handles.items() if (text := _first(request, names))}
 
 
 def _readable(request: Request) -> dict[str, str]:

@@ -117,6 +117,16 @@ def there(request: Request) -> bool:
     return DRAFT_PARTS in attributes or (Part.METHOD in attributes and Part.URI in attributes)
 
 
+def method(request: Request) -> bytes:
+    """The method of the digest in capitals; empty if it names none, or cannot be checked."""
+    if DRAFT_PARTS not in request.attributes and Part.METHOD not in request.attributes:
+        return b""
+    try:
+        return read(request).method.upper()
+    except Unusable:
+        return b""
+
+
 def read(request: Request) -> Digest:
     """The digest that is `there`; one without nonce and response asks for a nonce. Raises Unusable."""
     attributes = request.attributes

@@ -120,7 +120,7 @@ class RadiusDoor:
             log.info("radius_denied", client=client.name, user=facts.user, why=known.reason.value)
             fields = {"reason": "not_authenticated", "sip_code": "403"}
             return self._no(policy, "Not authenticated", H323_INVALID_PASSWORD, fields)
-        if _sip_method(request) not in CALL_METHODS or not _calls(request, policy):
+        if digest.method(request) not in CALL_METHODS or not _calls(request, policy):
             return _with(Reply(Code.ACCESS_ACCEPT), known.attributes)
         verdict = policy.nas.authorise(_report(request, client, policy, facts, known))
         if verdict.granted and verdict.left_ms < 1_000:  # a call at its end; some NAS take 0 for no limit
@@ -219,15 +219,6 @@ def _unnamed(request: Request) -> str:
 def _calls(request: Request, policy: DoorPolicy) -> bool:
     """Does it say where to? A number that cannot be read is one too: who may write it shall not call free."""
     return any(request.octets(name) or request.text(name) for name in policy.attribute_map.destination)
-
-
-def _sip_method(request: Request) -> bytes:
-    """The method of the digest, if there is a sound one."""
-    try:
-        found = digest.read(request)
-    except digest.Unusable:
-        return b""
-    return b"" if found is None else found.method.upper()
 
 
 def _payer_facts(request: Request, client: Client, facts: Facts, known: Caller) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -104,6 +104,10 @@ class View:
             if self.by_key.setdefault(definition.key, definition) is definition:
                 by_name.setdefault(definition.name, []).append(definition)
         self.by_name = {name: tuple(definitions) for name, definitions in by_name.items()}
+
+    def names_of(self, keys: Iterable[Key]) -> set[str]:
+        """What attributes of these numbers are called here, as far as they are known."""
+        return {self.by_key[key].name for key in keys if key in self.by_key}
 
     def encode(self, name: str, value: str | int | bytes) -> bytes:
         """The whole attribute. Raises KeyError for an unknown name, ValueError for what does not fit."""

@@ -113,7 +113,8 @@ _CREDENTIALS: Final = frozenset(
 
 def clean(octets: bytes) -> str:
     """Text as the module's docstring says; NULs at the end (some NAS send C strings) are taken off."""
-    return readable(octets.decode("utf-8", "replace"))
+    text = octets.decode("utf-8", "replace")
+    return text if text.isprintable() else readable(text)
 
 
 class Request:
@@ -485,7 +486,7 @@ def _pad(octets: bytes, authenticator: bytes, secret: bytes, *, reveal: bool) ->
     for at in range(0, len(octets), 16):
         block = octets[at : at + 16]
         mask = _digest(secret + before)
-        other = bytes(a ^ b for a, b in zip(block, mask, strict=True))
+        other = (int.from_bytes(block) ^ int.from_bytes(mask)).to_bytes(16)
         result += other
         before = block if reveal else other
     return result

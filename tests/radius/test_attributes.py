@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from radius.attribute_maps import AttributeMap
 from radius.attributes import KINDS, Facts, Status, folded, merged, number, read, unknown_names, user_part
 from radius.moments import elapsed_ms, moment
 from radius.packets import Names, decode, encode_request
@@ -232,6 +233,26 @@ def test_times_that_the_nas_states(
 ) -> None:
     found = said(recording)[at]
     assert (found.answered_at_ms, found.ended_at_ms, found.leg) == (answered_at, ended_at, leg)
+
+
+def test_names_that_a_packet_cannot_show_need_not_be_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = [(r, decode(r.raw, NAMES)) for name in RECORDINGS for r in packets(name) if r.code in (1, 4)]
+
+    def all_facts() -> list[tuple[Facts, dict[str, str]]]:
+        found = [read(request, at, r.at_ms) for r, request in requests for at in KINDS.values()]
+        return [(replace(each, handles={}, attributes={}), dict(each.handles)) for each in found]
+
+    narrowed = all_facts()
+    monkeypatch.setattr(AttributeMap, "narrowed", lambda self, view, keys: self)
+    assert narrowed == all_facts()
+
+
+def test_maps_are_kept_for_a_bounded_number_of_shapes() -> None:
+    view, whole = NAMES.view(4), AttributeMap()
+    for shape in range(2_500):
+        assert whole.narrowed(view, (shape, 1)).user == ("User-Name",)
+    assert whole.narrowed(view, (2_499, 1)) is whole.narrowed(view, (2_499, 1))
+    assert len(whole._narrowed) <= 1_000
 
 
 def test_delay_moves_the_arrival_and_not_the_stamp() -> None:
