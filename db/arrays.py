@@ -7,23 +7,28 @@ to write, but costs the server twice what it saves us.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
-_TEXT_OID: Final = 25
-_FIXED: Final = {"boolean": (16, 1, "?"), "integer": (23, 4, "i"), "bigint": (20, 8, "q")}
-"""Type to its object id, its elements' size and how `struct` names them."""
+_OIDS: Final = {"boolean": 16, "bigint": 20, "integer": 23, "text": 25}
+_CODES: Final = {"boolean": "i?", "bigint": "iq", "integer": "ii"}
+"""How `struct` names an element of fixed size, and the size before it."""
+_SIZES: Final = {"boolean": 1, "bigint": 8, "integer": 4}
 _NULL: Final = b"\xff\xff\xff\xff"
-_header = Struct("!iiIii").pack
 _length = Struct("!i").pack
 
 
-@lru_cache(128)
-def _packer(code: str, count: int) -> Callable[..., bytes]:
+@lru_cache(512)
+def _header(kind: str, count: int) -> bytes:
+    return Struct("!iiIii").pack(1, 1, _OIDS[kind], count, 1)
+
+
+@lru_cache(512)
+def _packer(kind: str, count: int) -> Callable[..., bytes]:
     """Packs so many elements, each after its size."""
-    return Struct("!" + f"i{code}" * count).pack
+    return Struct("!" + _CODES[kind] * count).pack
 
 
 def array(kind: str, values: Sequence[Any]) -> bytes:
@@ -31,27 +36,31 @@ def array(kind: str, values: Sequence[Any]) -> bytes:
 
     Raises struct.error, TypeError or UnicodeEncodeError for a value that is not of the kind.
     """
+    count = len(values)
     write = _text if kind == "text" else _numbers
-    count, oid = len(values), _TEXT_OID if kind == "text" else _FIXED[kind][0]
+    if None not in values:
+        return _header(kind, count) + write(kind, values)
     if values.count(None) == count:
-        elements: Iterable[bytes] = (_NULL * count,)  # as in most columns of what is yet to come
-    elif None in values:
-        elements = (_NULL if value is None else write(kind, (value,)) for value in values)
-    else:
-        elements = (write(kind, values),)
-    return _header(1, 1, oid, count, 1) + b"".join(elements)
+        return _header(kind, count) + _NULL * count  # as in most columns of what is yet to come
+    elements = [_NULL if value is None else write(kind, (value,)) for value in values]
+    return _header(kind, count) + b"".join(elements)
 
 
 def _numbers(kind: str, values: Sequence[Any]) -> bytes:
-    _, size, code = _FIXED[kind]
+    size = _SIZES[kind]
+    if len(values) == 1:
+        return _packer(kind, 1)(size, values[0])
     pairs = [size] * (2 * len(values))
     pairs[1::2] = values
-    return _packer(code, len(values))(*pairs)
+    return _packer(kind, len(values))(*pairs)
 
 
 def _text(_kind: str, values: Sequence[str]) -> bytes:
-    encoded = list(map(str.encode, values))
+    if len(values) == 1:
+        encoded = str.encode(values[0])
+        return _length(len(encoded)) + encoded
+    octets = list(map(str.encode, values))
     pairs = [b""] * (2 * len(values))
-    pairs[::2] = map(_length, map(len, encoded))
-    pairs[1::2] = encoded
+    pairs[::2] = map(_length, map(len, octets))
+    pairs[1::2] = octets
     return b"".join(pairs)

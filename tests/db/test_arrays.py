@@ -17,6 +17,9 @@ from tests.servers import PostgresServer
     [
         ("bigint", [0, 1, -1, 2**63 - 1, -(2**63)]),
         ("bigint", [None]),
+        ("bigint", [-7]),
+        ("boolean", [False]),
+        ("text", ["Zoë"]),
         ("text", [None, None, None]),
         ("integer", [1, None, -(2**31)]),
         ("boolean", [True, None, False]),
