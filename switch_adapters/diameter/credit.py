@@ -49,7 +49,7 @@ from switch_adapters.diameter.names import (
     VOLUME_QUOTA_THRESHOLD,
     Name,
 )
-from switch_adapters.diameter.quantities import pool_reference, quantity, says_other, units, used, wanted
+from switch_adapters.diameter.quantities import pool_reference, says_other, units, used, wanted
 from switch_adapters.diameter.services import LastUnits, ServiceRule, meter_key
 from switch_adapters.diameter.wire import (
     Avps,
@@ -256,13 +256,15 @@ def _part(level: Avps, policy: ClientPolicy, kind: CcRequestType, role: int | No
         part.result = Result.CREDIT_CONTROL_NOT_APPLICABLE
         return part
     for report in reports:
-        if quantity(report, rule.unit, policy.currency) is None and says_other(report):
+        counted = used(report, rule.unit, policy.currency)
+        if counted is None and says_other(report):
             part.result = Result.RATING_FAILED
-        part.used_ms += used(report, rule.unit, policy.currency)
+        part.used_ms += counted or 0
     if asked is not None:
-        if quantity(asked, rule.unit, policy.currency) is None and says_other(asked):
+        counted = wanted(asked, rule.unit, policy.currency)
+        if counted is None and says_other(asked):
             part.result = Result.RATING_FAILED
-        part.wants_ms = wanted(asked, rule.unit, policy.currency)
+        part.wants_ms = counted or 0
     elif kind is not CcRequestType.TERMINATION and not (reports and in_group):
         # At the top level Requested-Service-Unit is optional (3.1): whoever asks again wants more.
         part.wants_ms = 0
@@ -271,7 +273,6 @@ def _part(level: Avps, policy: ClientPolicy, kind: CcRequestType, role: int | No
         part.wants_ms = None
         part.last = ReportingReason.FINAL in reasons and kind is CcRequestType.UPDATE
     return part
-
 
 
 # --- the answer --------------------------------------------------------------------------------------

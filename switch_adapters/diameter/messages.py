@@ -266,22 +266,26 @@ class Avps:
 class Group(Avps):
     """The AVPs inside of a Grouped AVP."""
 
-    __slots__ = ("_parent", "name")
+    __slots__ = ("_at", "_parent")
 
     def __init__(self, parent: Avps, at: int) -> None:
         self._parent = parent
+        self._at = at
         self._data, self._words = parent._data, parent._words
         self.depth = parent.depth + 1
-        word = self._words[at + 1]
-        if word & _VENDOR:
-            self.name = Name(self._words[at], self._words[at + 2])
-            self._start = at + 3
-        else:
-            self.name = Name(self._words[at])
-            self._start = at + 2
         if self.depth > MAX_DEPTH:
             raise parent.bad(Result.INVALID_AVP_VALUE, example(self.name))
-        self._walk(self._start, (word & LONGEST) - (self._start - at) * 4)
+        word = self._words[at + 1]
+        if word & _VENDOR:
+            self._walk(at + 3, (word & LONGEST) - 12)
+        else:
+            self._walk(at + 2, (word & LONGEST) - 8)
+
+    @property
+    def name(self) -> Name:
+        """Its own name."""
+        words, at = self._words, self._at
+        return Name(words[at], words[at + 2] if words[at + 1] & _VENDOR else 0)
 
     def bad(self, result_code: int, failed: bytes = b"") -> BadMessage:
         """As `Avps.bad`; the AVP at fault is shown inside of the groups that it is in (RFC 6733 7.5)."""
@@ -366,9 +370,8 @@ def unknown_mandatory(avps: Avps, known: Set[Name] = DEFINITIONS.keys()) -> byte
 
     One level: ask for each group that is read.
     """
-    strange = avps._first.keys() - known
-    for at in sorted(avps._first[key] for key in strange):
-        if avps._words[at + 1] & _MANDATORY:
+    for key, at in avps._first.items():  # in the order they came
+        if key not in known and avps._words[at + 1] & _MANDATORY:
             return avps.bad(Result.AVP_UNSUPPORTED, avps._cut(at)).failed_avp
     return None
 

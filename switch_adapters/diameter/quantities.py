@@ -55,28 +55,28 @@ _POOL_TYPES: Final = {
 }
 
 
-def quantity(group: Avps, unit: Unit, currency: str) -> int | None:
-    """What a group of units says in this unit; None: nothing. Raises BadMessage for what is no amount."""
-    counted = _counted(group, unit, currency)
-    return None if counted is None else counted * 1000
-
-
 def says_other(group: Avps) -> bool:
     """Does it count something (anything but nothing of it)?"""
     return any(avp.name in _UNIT_AVPS and any(avp.value) for avp in group)
 
 
-def used(group: Avps, unit: Unit, currency: str) -> int:
-    """As `quantity`, of what was used; 0: nothing in this unit. 5004 for more than can be."""
-    counted = _counted(group, unit, currency) or 0
+def used(group: Avps, unit: Unit, currency: str) -> int | None:
+    """What a group of units says was used of this unit; None: nothing in this unit.
+
+    Raises BadMessage: it is no amount; 5004: more than can be.
+    """
+    counted = _counted(group, unit, currency)
+    if counted is None:
+        return None
     if counted > MOST[unit]:
         raise invalid_value(group, _name_in(group, unit))
     return counted * 1000
 
 
-def wanted(group: Avps, unit: Unit, currency: str) -> int:
-    """As `quantity`, of what is asked for; 0: as much as usual. More than can be is as much as can be."""
-    return min(_counted(group, unit, currency) or 0, MOST[unit]) * 1000
+def wanted(group: Avps, unit: Unit, currency: str) -> int | None:
+    """As `used`, of what is asked for; 0: as much as usual. More than can be is as much as can be."""
+    counted = _counted(group, unit, currency)
+    return None if counted is None else min(counted, MOST[unit]) * 1000
 
 
 def units(unit: Unit, quantity_ms: int, currency: str) -> bytes:
