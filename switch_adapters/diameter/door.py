@@ -110,12 +110,13 @@ class DiameterDoor:
         try:
             if message.code == Command.SESSION_TERMINATION:
                 return self._told(message, policy, "session_termination", Told(Result.SUCCESS))
-            self._note_state(message, policy)
             if message.code == Command.ACCOUNTING:
                 record = accounting.read(message, policy, peer.host, self._clock.now_ms())
+                self._note_state(message, policy)
                 request = record.kind.name.lower()
                 return self._told(message, policy, request, self._account(record, policy))
             question = credit.read(message, policy, peer.host, self._clock.now_ms())
+            self._note_state(message, policy)
             request = question.kind.name.lower()
             told = self._sessions[question.kind](message, question, policy)
             return self._told(

@@ -132,6 +132,13 @@ def test_a_service_that_ended_is_settled_while_the_session_goes_on(lab: Diameter
     assert lab.cents(ANN) == (990, 0)
 
 
+def test_what_is_used_in_one_group_and_asked_for_in_the_next_is_one_service(lab: DiameterLab) -> None:
+    lab.initial(TALK)
+    both = service(100, used(seconds(5))), service(100, wants(seconds(9)), used(seconds(2)))
+    assert lab.update(1, *both) == "2001 100:9s"
+    assert lab.cents(ANN) == (1000, 16)
+
+
 def test_an_idle_service_gives_back_what_it_was_granted(lab: DiameterLab) -> None:
     lab.initial(TALK)
     idle = wire.u32_avp(names.REPORTING_REASON, 1)
@@ -328,6 +335,25 @@ def test_a_state_id_that_says_nothing_ends_nothing(
     lab.update(0, state(numbers[1]), wire.i32_avp(names.MULTIPLE_SERVICES_INDICATOR, 1), session="b")
     lab.wait(0.1)
     assert lab.cents(ANN) == (100, 30)
+
+
+def test_a_state_id_in_a_bad_request_ends_nothing(lab: DiameterLab) -> None:
+    lab.initial(TALK, state(5), session="a")
+    lab.wait(1)
+    assert lab.ask(lab.ccr(9, 0, state(0xFFFFFFFF))).startswith("5004")
+    lab.wait(0.1)
+    assert lab.cents(ANN) == (1000, 30)
+
+
+def test_another_hosts_sessions_stay(lab: DiameterLab) -> None:
+    lab.initial(TALK, state(5), session="a")
+    lab.wait(1)
+    other = lab.ccr(1, 0, TALK, state(5), session="b").replace(b"kam.lab.test", b"kbm.lab.test")
+    lab.ask(other)
+    lab.wait(1)
+    lab.ask(lab.ccr(1, 0, TALK, state(6), session="c").replace(b"kam.lab.test", b"kbm.lab.test"))
+    lab.wait(0.1)
+    assert lab.cents(ANN) == (1000, 60)  # a and c
 
 
 def test_events_need_no_session(lab: DiameterLab) -> None:
