@@ -37,13 +37,17 @@ REALM: Final = "lab.test"
 HOST: Final = "kam.lab.test"
 
 
+NOTICED_S: Final = 20.0
+"""Until Kamailio has surely noticed a closed connection and made it again. It mixes up sockets of two processes at
+times; then only the watchdog finds out (2 Tc), and the next attempt is a Tc later."""
+
+
 class ImsRig(ProxyRig):
     """peers: "host:port" of charging servers, asked in that order. users: name to password."""
 
     def __init__(
-        self, path: Path, *, peers: Sequence[str], users: Mapping[str, str], leaves_s: float = 1.0,
-        **settings: str,
-    ) -> None:  # fmt: skip
+        self, path: Path, *, peers: Sequence[str], users: Mapping[str, str], **settings: str
+    ) -> None:
         own = {
             "OCS_DIAMETER_HOST": HOST,
             "OCS_DIAMETER_REALM": REALM,
@@ -51,7 +55,7 @@ class ImsRig(ProxyRig):
             "OCS_USERS": f"text://{path / 'users'}",
             "OCS_WATCHDOG_S": "6",
         }
-        super().__init__(path, CONF, MODULES, own | settings, leaves_s=leaves_s)
+        super().__init__(path, CONF, MODULES, own | settings)
         self._users = users
 
     def start(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import md5
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from gevent import sleep
@@ -19,7 +19,7 @@ from gevent import sleep
 from switch_adapters.diameter import names
 from switch_adapters.diameter.codes import CcRequestType, Result
 from tests.diameter.responder import Credit, Responder, Say, grant, refuse
-from tests.end_to_end.ims_rig import HOST, REALM, ImsRig, Introduction, Relay
+from tests.end_to_end.ims_rig import HOST, NOTICED_S, REALM, ImsRig, Introduction, Relay
 from tests.end_to_end.kamailio_rig import CallResult, Phones
 from tests.live.sipp import until
 from tests.servers import Missing, free_port, give_up
@@ -91,7 +91,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
             tmp_path_factory.mktemp("ims"), peers=[f"127.0.0.1:{ocs.port}"], users=USERS,
             OCS_BUFFER_S="2", OCS_TRUSTED=f"^{re.escape(TRUSTED)}$",
         ) as kam:  # fmt: skip
-            until(lambda: ocs.peers, "Kamailio is connected", 10)
+            until(lambda: ocs.peers, "Kamailio is connected", 20)
             yield Evening(kam, ocs, place_all(kam))
     except Missing as missing:
         give_up(missing)
@@ -102,7 +102,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
 def place_all(kam: ImsRig) -> dict[str, list[CallResult]]:
     """Place them, wait for all."""
 
-    def call(user: str, number: str = GERMANY, password: str = PASSWORD, **how: float) -> Phones:
+    def call(user: str, number: str = GERMANY, password: str = PASSWORD, **how: Any) -> Phones:
         return kam.place([(user, password, number)], **how)
 
     placed = {
@@ -352,20 +352,17 @@ def test_the_second_server_takes_over_calls_and_new_ones(
     tmp_path: Path, pair: tuple[Responder, Responder]
 ) -> None:
     first, second = pair
-    first.slice_s = second.slice_s = 5
+    first.slice_s = second.slice_s = 22
     with rig(tmp_path, first, second, OCS_BUFFER_S="2") as kam:
-        until(lambda: first.peers and second.peers, "both are connected", 10)
-        phones = kam.place([("alice", PASSWORD, GERMANY)], talk_s=8.3)
+        until(lambda: first.peers and second.peers, "both are connected", 20)
+        phones = kam.place([("alice", PASSWORD, GERMANY)], talk_s=21.3)
         kam.answered(phones)
         first.stop()
-        other = kam.call("alice", PASSWORD, GERMANY, talk_s=0.5)
-        (call,) = kam.finish(phones, 20)
+        until(lambda: answers(kam), "new calls go to the second", NOTICED_S)
+        (call,) = kam.finish(phones, 30)
         assert (call.code, call.ended_by) == (200, "caller")
         assert [credit.kind for credit in first.of(call.call_id)] == [INITIAL]
-        assert [(c.kind, c.number) for c in second.of(call.call_id)] == [
-            (UPDATE, 1), (UPDATE, 2), (TERMINATION, 3),
-        ]  # fmt: skip
-        assert [credit.kind for credit in second.of(other.call_id)] == [INITIAL, TERMINATION]
+        assert [(c.kind, c.number) for c in second.of(call.call_id)] == [(UPDATE, 1), (TERMINATION, 2)]
 
 
 def test_a_server_that_says_goodbye_is_not_asked_any_more(
@@ -373,24 +370,27 @@ def test_a_server_that_says_goodbye_is_not_asked_any_more(
 ) -> None:
     first, second = pair
     with rig(tmp_path, first, second) as kam:
-        until(lambda: first.peers and second.peers, "both are connected", 10)
+        until(lambda: first.peers and second.peers, "both are connected", 20)
         first.disconnect()
         sleep(0.5)
         first.stop()
-        call = kam.call("alice", PASSWORD, GERMANY, talk_s=0.5)
-        assert call.code == 200
-        assert first.of(call.call_id) == []
-        assert [credit.kind for credit in second.of(call.call_id)] == [INITIAL, TERMINATION]
+        until(lambda: answers(kam), "new calls go to the second", NOTICED_S)
+        assert first.heard == []
+
+
+def answers(kam: ImsRig) -> bool:
+    """Is a call let through?"""
+    return kam.call("alice", PASSWORD, GERMANY, talk_s=0.2).code == 200
 
 
 def test_a_restart_between_two_updates_is_not_noticed_and_no_call_begins_meanwhile(
     tmp_path: Path, pair: tuple[Responder, Responder]
 ) -> None:
     ocs, _ = pair
-    ocs.slice_s = 20
+    ocs.slice_s = 24
     with rig(tmp_path, ocs, OCS_BUFFER_S="2") as kam:
-        until(lambda: ocs.peers, "Kamailio is connected", 10)
-        phones = kam.place([("alice", PASSWORD, GERMANY)], talk_s=19.3)
+        until(lambda: ocs.peers, "Kamailio is connected", 20)
+        phones = kam.place([("alice", PASSWORD, GERMANY)], talk_s=23.3)
         kam.answered(phones)
         ocs.stop()
         sleep(0.2)
@@ -401,7 +401,7 @@ def test_a_restart_between_two_updates_is_not_noticed_and_no_call_begins_meanwhi
         assert [(c.kind, c.number) for c in ocs.of(call.call_id)] == [
             (INITIAL, 0), (UPDATE, 1), (TERMINATION, 2),
         ]  # fmt: skip
-        assert sum(c.used_s or 0 for c in ocs.of(call.call_id)) == 20
+        assert sum(c.used_s or 0 for c in ocs.of(call.call_id)) == 24
 
 
 def test_with_no_server_for_too_long_every_call_is_ended_on_both_legs(
@@ -411,7 +411,7 @@ def test_with_no_server_for_too_long_every_call_is_ended_on_both_legs(
     ocs, _ = pair
     ocs.slice_s = 4
     with rig(tmp_path, ocs, OCS_BUFFER_S="2", OCS_ALONE_S="6") as kam:
-        until(lambda: ocs.peers, "Kamailio is connected", 10)
+        until(lambda: ocs.peers, "Kamailio is connected", 20)
         phones = kam.place([("alice", PASSWORD, GERMANY)], 20, per_s=20)
         kam.answered(phones, 20)
         ocs.stop()
