@@ -29,8 +29,6 @@ from switch_adapters.diameter.server import DiameterServer
 from switch_adapters.diameter.wire import text_avp
 from switch_adapters.kamailio.config import KamailioConfig
 from switch_adapters.kamailio.ims_control import ImsControl
-from switch_adapters.kamailio.config import KamailioConfig
-from switch_adapters.kamailio.ims_control import ImsControl
 
 log = structlog.get_logger(__name__)
 
