@@ -38,8 +38,8 @@ HOST: Final = "kam.lab.test"
 
 
 NOTICED_S: Final = 20.0
-"""Until Kamailio has surely noticed a closed connection and made it again. It mixes up sockets of two processes at
-times; then only the watchdog finds out (2 Tc), and the next attempt is a Tc later."""
+"""Until Kamailio has surely noticed a closed connection and made it again. It mixes up sockets of two of its
+processes at times; then only the watchdog finds out (2 Tc), and the next attempt is a Tc later."""
 
 
 class ImsRig(ProxyRig):

@@ -216,8 +216,8 @@ def test_a_daemon_that_is_killed_between_two_updates_loses_no_second(tmp_path: P
 
 
 def test_a_call_whose_daemon_vanishes_is_ended_on_both_legs_and_holds_nothing(tmp_path: Path) -> None:
-    """Kamailio cuts it when its update is not answered. One whose update could not even be sent it forgets: the
-    daemon that comes back must end that.
+    """Kamailio cuts it when its update is not answered. One whose update could not even be sent it forgets:
+    the daemon that comes back must end that.
     """
     try:
         with ImsSite(
