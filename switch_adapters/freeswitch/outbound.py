@@ -106,9 +106,11 @@ class OutboundServer:
             if self._begin(session):
                 self._run(session)
         finally:
-            session.finish()
-            self.sessions.discard(session)
-            self._serving.discard(gevent.getcurrent())
+            try:
+                session.finish()
+            finally:
+                self.sessions.discard(session)
+                self._serving.discard(gevent.getcurrent())
 
     def _refusal(self, peer: str) -> str:
         if self._stopping:

@@ -78,7 +78,7 @@ class BridgeResult:
 class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
     """One call. Its blocking methods raise HungUp, Overdue, and CallerError for values that cannot be sent.
 
-    `on_hangup` actions and `register_handle` handlers run in the connection's own greenlet: they must not wait.
+    What `on_hangup` and `register_handle` are given runs in the connection's own greenlet: it must not wait.
     """
 
     def __init__(
@@ -93,9 +93,11 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
         self._prepare(name, clock, config.link, observer)
         self.config = config
         self.session_data: Event = {}
+        self.expected_events: dict[str, list[Any]] = {}
         self.sock = sock
         self._uuid = ""
         self._gone: HungUp | None = None
+        self._served = False
         self._left = False
         self._bridging = False
         self._runs: dict[str, AsyncResult[Event]] = {}
@@ -149,19 +151,29 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
 
     def connect(self) -> Event:
         """Take the call over: who it is, and its events from now on. Raises NotServed, HungUp."""
+        self.meet()
+        self.subscribe()
+        return self.session_data
+
+    def meet(self) -> None:
+        """Ask which call this is. Raises NotServed (also for a mode we cannot serve in), HungUp."""
         self.connected = True
         self.start_event_handlers()
         reply = self._said(self.post("connect", timeout_s=self.limits.connect_timeout_s))
         self.session_data = {name: unquote(value) for name, value in reply.headers.items()}
-        self._uuid = text(self.session_data, "Unique-ID")
-        if not _UUID.fullmatch(self._uuid):
+        uuid = text(self.session_data, "Unique-ID")
+        if not _UUID.fullmatch(uuid):
             raise NotServed("the peer did not say which channel this is")
+        self._uuid = uuid
         mode = text(self.session_data, "Socket-Mode"), text(self.session_data, "Control")
         if mode != ("async", "full"):
             raise NotServed(
                 f"the dial plan's socket is {mode[0] or 'without a mode'}, {mode[1] or 'without control'}",
                 hint='write <action application="socket" data="HOST:PORT async full"/>',
             )
+
+    def subscribe(self) -> None:
+        """Ask for the events of the call and of the leg it is bridged to. Raises NotServed, HungUp."""
         asked = [
             f"linger {self.config.linger_s}",
             f"event json {_EVENTS}",
@@ -173,24 +185,28 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
             said = self._said(command)
             if not said.ok:
                 raise NotServed(f"the switch refused to tell about the call: {said.text[:80]!r}")
-        return self.session_data
+        self._served = True
 
     def finish(self, cause: str = "NORMAL_CLEARING") -> None:
-        """End the call if it is still ours, say goodbye, leave nothing behind. Harmless if repeated."""
+        """End the call if it is ours, say goodbye, leave nothing behind. Harmless if repeated.
+
+        A call that was not served is left to its dial plan, which goes on.
+        """
         try:
-            if self.up and self._uuid:
+            if self.up and self._served:
                 self.hangup(cause)
-            if self.connected:
+            if self.connected and self._served:
                 self.send("exit")
         except (HungUp, Overdue, LinkLost, LinkBusy) as error:
             log.debug("the call could not be ended in order", channel=self._uuid, why=error.message)
-        self.drop("finished")
+        finally:
+            self.drop("finished")
         joinall(self._greenlets, timeout=self.config.stop_s)
 
     def abandon(self, cause: str) -> None:
         """We stop: end the call, or let people who talk go on; the call ends with its bridge. Never waits."""
         try:
-            if self.connected and self._uuid and self.up:
+            if self.connected and self._served and self.up:
                 if self._bridging:
                     self._left = True
                     self.post(f"api uuid_setvar {self._uuid} hangup_after_bridge true")
@@ -257,18 +273,21 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
         done = self._execute("play_and_get_digits", argument, self.config.play_max_s + collect_s)
         keys = text(done, f"variable_{KEYS}")
         if keys:
-            self.post(f"api uuid_setvar {self._uuid} {KEYS}")
+            self._command(f"api uuid_setvar {self._uuid} {KEYS}")
             self.session_data = {k: v for k, v in self.session_data.items() if k != f"variable_{KEYS}"}
         for file in sorted(self._missing):
             log.warning("a prompt is missing", channel=self._uuid, file=file)
         return keys if len(keys) >= min_digits else ""
 
-    def bridge(self, dial_string: str, variables: Mapping[str, str] | None = None) -> BridgeResult:
+    def bridge(
+        self, dial_string: str, variables: Mapping[str, str] | None = None, *, ring_s: int = 60
+    ) -> BridgeResult:
         """Call one far end and let them talk; returns when it is over and the caller is with us again.
 
-        `variables` go to the far end's leg. Raises HungUp if it was the caller who hung up.
+        `variables` go to the far end's leg, which may ring for `ring_s`. Raises HungUp if it was the caller
+        who hung up.
         """
-        argument = words.bridging(dial_string, variables or {})
+        argument = words.bridging(dial_string, {"originate_timeout": str(int(ring_s)), **(variables or {})})
         self._command(f"api uuid_setvar_multi {self._uuid} continue_on_fail=true;hangup_after_bridge=false")
         self._far_answered_us = 0
         self._bridging = True
@@ -368,7 +387,7 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
             return done
         except Overdue:
             if application != "bridge":
-                self.post(f"api uuid_break {self._uuid} all")
+                self._command(f"api uuid_break {self._uuid} all")
             raise
         finally:
             del self._runs[run]
@@ -423,7 +442,7 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
     def _call(self, name: str, event: LinkEvent) -> None:
         if name == DISCONNECT:
             self._lost(self.lost_because)
-        else:
+        elif self._gone is None:
             self._hear(name, event.headers)
         super()._call(name, event)
 
@@ -453,7 +472,7 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
         for result in [*self._runs.values(), *expected]:
             if not result.ready():
                 result.set_exception(HungUp(why, cause))
-        for action in self._hangup_actions:
+        for action in () if self._left else self._hangup_actions:
             try:
                 action(cause)
             except Exception:  # whoever was told must not keep the others from hearing it

@@ -1,8 +1,8 @@
 """What may stand in what a call is told to do? Prompts, spoken values, dial strings, variables: as words.
 
 FreeSWITCH looks at an application's argument several times before it runs it: `${…}` is expanded (and may
-run any api command), `%[…]` and `{…}` set variables, blanks and quotes split it, `!` joins files. A value that
-reaches it may have come from a caller's keys or name. So nothing is escaped here: a value holds only
+run any api command), `%[…]` and `{…}` set variables, blanks and quotes split it, `!` joins files. A value
+that reaches it may have come from a caller's keys or name. So nothing is escaped here: a value holds only
 characters that mean nothing in its place, or it is refused with CallerError and nothing is sent.
 """
 

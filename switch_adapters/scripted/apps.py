@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from switch_adapters.scripted.calls import Call
 from switch_adapters.scripted.channels import Channel
+from switch_adapters.scripted.ivr import SocketCall
+from switch_adapters.scripted.sounds import length_of
 from switch_adapters.scripted.truth import Ender
 
 if TYPE_CHECKING:
     from switch_adapters.scripted.exchange import Exchange
 
-TONE_MS: Final = 800
-PROMPT_MS: Final = 2540
 BROADCAST_STARTS_MS: Final = 200
 """A broadcast begins so long after the order [c06]."""
-MISSING: Final = "no_such"
-"""A file with this in its name is not there."""
-
 CAUSE_OF_STATUS: Final = {
     "402": "CALL_REJECTED",
     "403": "CALL_REJECTED",
@@ -62,6 +59,9 @@ class Applications:
             run = queue[0]
             channel.run(run.application, run.data)
             self._tell("CHANNEL_EXECUTE", channel, run)
+            if isinstance(call, SocketCall) and call.performs(run.application):
+                call.perform(run.application, run.data, partial(self._finish, call, channel))
+                return
             lasts_ms, response = self._effect(call, channel, run)
             if lasts_ms and channel.up:
                 call.after(lasts_ms, partial(self._finish, call, channel, response))
@@ -77,6 +77,14 @@ class Applications:
         if queue and channel.up:
             self._tell("CHANNEL_EXECUTE_COMPLETE", channel, queue.popleft(), response)
             self._begin(call, channel)
+
+    def interrupt(self, call: Call, channel: Channel) -> None:
+        """The application at hand ends now: by uuid_break, or because the channel is over [d02]."""
+        queue = self._queues.pop(channel.uuid, None)
+        if isinstance(call, SocketCall):
+            call.stop_performing()
+        if queue:
+            self._tell("CHANNEL_EXECUTE_COMPLETE", channel, queue[0], "FILE PLAYED")
 
     def _effect(self, call: Call, channel: Channel, run: _Run) -> tuple[int, str]:
         """What the application does; how long it lasts in ms, and its Application-Response."""
@@ -139,13 +147,6 @@ class Applications:
             headers["Application-Response"] = response
         headers["Application-UUID"] = run.uuid
         self._exchange.emit(name, channel, headers)
-
-
-def length_of(path: str) -> tuple[int, str]:
-    """How long a file plays in ms, and what the switch says afterwards."""
-    if MISSING in path:
-        return 0, "FILE NOT FOUND"
-    return (TONE_MS if path.startswith("tone_stream:") else PROMPT_MS), "FILE PLAYED"
 
 
 def transfer(call: Call, channel: Channel, extension: str, context: str) -> None:

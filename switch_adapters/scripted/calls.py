@@ -68,6 +68,10 @@ class Call:
         self.note("comes in")
         if self.script.cancel_after_ms is not None:
             self.after(self.script.cancel_after_ms, self._cancel)
+        self._enter()
+
+    def _enter(self) -> None:
+        """What the dial plan does with it first."""
         if self.script.mode == "park":
             self._park()
         else:

@@ -37,6 +37,8 @@ class Api:
             "uuid_transfer": self._transfer,
             "uuid_broadcast": self._broadcast,
             "uuid_displace": self._displace,
+            "uuid_break": self._break,
+            "say_string": say_string,
             "sched_hangup": self._sched_hangup,
             "sched_del": lambda arguments: f"+OK Deleted: {exchange.unschedule(arguments.strip())}\n",
             "hupall": self._hupall,
@@ -148,6 +150,13 @@ class Api:
     def _displace(self, arguments: str) -> str:
         return "+OK Success\n" if self._find(arguments.strip().partition(" ")[0]) else NO_CHANNEL
 
+    def _break(self, arguments: str) -> str:
+        found = self._find(arguments.strip().partition(" ")[0])
+        if not found:
+            return NO_CHANNEL
+        self._exchange.defer(lambda: self._applications.interrupt(*found))
+        return OK
+
     def _sched_hangup(self, arguments: str) -> str:
         words = arguments.split()
         if len(words) < 2:
@@ -226,6 +235,19 @@ class Api:
             "domain": "192.0.2.1",
         }
         return known.get(arguments.strip(), "")
+
+
+def say_string(arguments: str) -> str:
+    """The files that speak a value; English only, sign by sign, with the currency's name after money."""
+    words = arguments.split()
+    if len(words) not in (5, 6) or words[1].partition(".")[0] != "en":
+        return (
+            "-ERR Usage: <module_name>[.<ext>] <lang>[.<ext>] <say_type> <say_method> [<say_gender>] <text>\n"
+        )
+    files = [f"digits/{sign}.wav" for sign in words[-1] if sign.isalnum()]
+    if words[2] == "currency":
+        files.append("currency/dollars.wav")
+    return "file_string://" + "!".join(files)
 
 
 def set_variable(channel: Channel, name: str, value: str) -> None:

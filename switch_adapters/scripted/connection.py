@@ -36,6 +36,8 @@ class Connection:
         self.subclasses: set[str] = set()
         self.filters: list[tuple[str, str]] = []
         self.json = False
+        self.own_channel = ""
+        """The channel that this connection controls; only outbound ones do."""
         self.tear_next_frame = False
         """The next event breaks off in its middle, and the link with it."""
         self._socket = socket
@@ -49,13 +51,17 @@ class Connection:
     # --- bytes ------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Talk to the client until one side closes."""
-        reader = CommandReader()
+        """Greet the client and talk to it until one side closes."""
         if self.server.faults.rude:
             self.send(wire.frame("text/rude-rejection", b"Access Denied, go away.\n"))
             self.close(wire.GOODBYE)
         else:
             self.send(wire.frame("auth/request"))
+        self.converse()
+
+    def converse(self) -> None:
+        """Answer commands until one side closes."""
+        reader = CommandReader()
         try:
             while not self.closed and (data := self._socket.recv(_CHUNK)):
                 self.server.bytes_moved += len(data)
@@ -85,9 +91,13 @@ class Connection:
         if self.closed:
             return
         if notice:
-            self.send(wire.disconnect_notice(notice))
+            self.send(self.notice(notice))
         self.closed = True
         self._out.put(None)
+
+    def notice(self, text: str) -> bytes:
+        """The last frame."""
+        return wire.disconnect_notice(text)
 
     def busy(self) -> bool:
         """There is something in hand: a command, or bytes that are not out yet."""
@@ -168,24 +178,27 @@ class Connection:
         elif not self.authorised:
             self._authorise(command)
         else:
-            answers: dict[str, Callable[[ClientCommand], bytes]] = {
-                "api": self._api,
-                "bgapi": self._bgapi,
-                "event": self._event,
-                "nixevent": self._nixevent,
-                "noevents": self._noevents,
-                "filter": self._filter,
-                "sendmsg": self._sendmsg,
-                "sendevent": self._sendevent,
-                "linger": _not_controlling,
-                "nolinger": _not_controlling,
-                "log": lambda c: wire.reply(f"+OK log level {c.rest or '7'} [{c.rest or '7'}]"),
-                "nolog": lambda c: wire.reply("+OK no longer logging"),
-            }
-            answer = answers.get(command.verb, _unknown)(command)
+            answer = self.answers().get(command.verb, _unknown)(command)
             if answer:
                 self.send(answer)
             self.server.exchange.run_deferred()
+
+    def answers(self) -> dict[str, Callable[[ClientCommand], bytes]]:
+        """What is done for each verb; gives the reply."""
+        return {
+            "api": self._api,
+            "bgapi": self._bgapi,
+            "event": self._event,
+            "nixevent": self._nixevent,
+            "noevents": self._noevents,
+            "filter": self._filter,
+            "sendmsg": self._sendmsg,
+            "sendevent": self._sendevent,
+            "linger": _not_controlling,
+            "nolinger": _not_controlling,
+            "log": lambda c: wire.reply(f"+OK log level {c.rest or '7'} [{c.rest or '7'}]"),
+            "nolog": lambda c: wire.reply("+OK no longer logging"),
+        }
 
     def _wait(self, ms: int) -> None:
         due = gevent.event.Event()
@@ -266,7 +279,7 @@ class Connection:
 
     def _sendmsg(self, command: ClientCommand) -> bytes:
         exchange = self.server.exchange
-        uuid = command.rest
+        uuid = command.rest or self.own_channel
         channel = exchange.channels.get(uuid)
         if channel is None:
             return wire.reply(f"-ERR invalid session id [{uuid}]")

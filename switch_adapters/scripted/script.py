@@ -51,6 +51,14 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Press:
+    """The caller presses keys, one each 200 ms; `at_ms` counts from when the call comes in."""
+
+    at_ms: int
+    keys: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallScript:
     """One call. Times count from when it comes in, unless the name says otherwise."""
 
@@ -66,8 +74,14 @@ class CallScript:
     """Display name. Line separators, forged headers and bytes that are no UTF-8 (as surrogates) pass."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Channel variables that the dial plan sets before it parks or dials."""
-    mode: Literal["park", "watch"] = "park"
-    """park: wait for authorisation. watch: the dial plan goes on by itself."""
+    mode: Literal["park", "watch", "socket"] = "park"
+    """park: wait for authorisation. watch: the dial plan goes on by itself. socket: the dial plan hands it to
+    whoever listens at `socket`, and `far_ends` are what its bridges reach, one after the other."""
+    socket: tuple[str, int] = ("127.0.0.1", 8084)
+    socket_mode: str = "async full"
+    presses: tuple[Press, ...] = ()
+    leaves_after_ms: int | None = None
+    """When the caller of a socket call hangs up, whatever is going on."""
     park_timeout_s: int = 10
     """Nobody answers the park: the switch rejects the call."""
     far_ends: tuple[FarEnd, ...] = (FarEnd(),)
@@ -124,6 +138,7 @@ def _call(row: Mapping[str, Any], number: int) -> CallScript:
     values = _in_ms(row)
     values.setdefault("name", f"call {number}")
     values["turns"] = tuple(Turn(**_in_ms(turn)) for turn in row.get("turns", []))
+    values["presses"] = tuple(Press(**_in_ms(press)) for press in row.get("presses", []))
     if "far_ends" in row:
         values["far_ends"] = tuple(FarEnd(**_in_ms(far_end)) for far_end in row["far_ends"])
     return CallScript(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gevent
 import gevent.server
 import gevent.socket
 
@@ -9,7 +10,9 @@ from switch_adapters.scripted.apps import Applications
 from switch_adapters.scripted.commands import Api
 from switch_adapters.scripted.connection import Connection
 from switch_adapters.scripted.exchange import Exchange
+from switch_adapters.scripted.ivr import SocketCall
 from switch_adapters.scripted.misbehaviour import Faults
+from switch_adapters.scripted.outbound import OutboundConnection
 from switch_adapters.scripted.truth import Order
 from switch_adapters.scripted.wire import Event
 
@@ -71,6 +74,21 @@ class EventSocketServer:
             call = self.exchange.calls.get(word)
             if call is not None:
                 call.truth.orders.append(order)
+
+    def dial_out(self, call: SocketCall) -> None:
+        """Hand a call to whoever listens at its script's socket; with nobody there its dial plan goes on."""
+        gevent.spawn(self._dial_out, call)
+
+    def _dial_out(self, call: SocketCall) -> None:
+        try:
+            socket = gevent.socket.create_connection(call.script.socket)
+        except OSError:
+            call.socket_gone()
+            return
+        socket.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
+        connection = OutboundConnection(self, socket, call)
+        self.connections.add(connection)
+        connection.converse()
 
     def _accept(self, socket: gevent.socket.socket, peer: tuple[str, int]) -> None:
         socket.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)

@@ -37,6 +37,7 @@ _CALLED_FROM: Final = {
     "CHANNEL_DESTROY": ("switch_core_session.c", "switch_core_session_perform_destroy", "1588"),
     "CHANNEL_DATA": ("mod_commands.c", "uuid_dump_function", "6495"),
     "HEARTBEAT": ("switch_core.c", "send_heartbeat", "95"),
+    "DTMF": ("switch_channel.c", "switch_channel_dequeue_dtmf", "678"),
     "SHUTDOWN": ("switch_core.c", "switch_core_destroy", "3033"),
     "BACKGROUND_JOB": ("mod_event_socket.c", "api_exec", "1569"),
     "API": ("switch_loadable_module.c", "switch_api_execute", "2954"),
@@ -130,10 +131,25 @@ def channel_event(
     if name in ("CHANNEL_HANGUP_COMPLETE", "CHANNEL_DESTROY"):
         sections.append({"Hangup-Cause": channel.hangup_cause})  # and once more among the channel's own
     sections.append(_channel_headers(name, channel))
-    sections.append({_VARIABLE[name]: value for name, value in channel.variables.items()})
+    if name != "DTMF":
+        sections.append({_VARIABLE[name]: value for name, value in channel.variables.items()})
     if extra:
         sections.append(extra)
     return Event(name, tuple(sections), channel.uuid)
+
+
+def connect_reply(stamp: Stamp, channel: Channel, now_us: int, mode: str) -> Event:
+    """The answer to an outbound socket's `connect`: the channel, in headers [d01]. mode: async full."""
+    data = channel_event(stamp, "CHANNEL_DATA", channel, now_us)
+    base, *rest = data.sections
+    reply = {
+        "Content-Type": "command/reply",
+        "Reply-Text": "+OK\n",
+        "Socket-Mode": "async" if "async" in mode else "static",
+        "Control": "full" if "full" in mode else "single-channel",
+    }
+    profile = _profile("Channel", channel, channel.times)
+    return Event(data.name, (base, profile, *rest, reply), data.channel)
 
 
 def _channel_headers(name: str, channel: Channel) -> Section:

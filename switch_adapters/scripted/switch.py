@@ -9,6 +9,7 @@ from switch_adapters.scripted.calls import Call
 from switch_adapters.scripted.cdr import CdrWriter
 from switch_adapters.scripted.channels import Channel
 from switch_adapters.scripted.exchange import Exchange
+from switch_adapters.scripted.ivr import SocketCall
 from switch_adapters.scripted.misbehaviour import Faults
 from switch_adapters.scripted.script import CallScript, Script
 from switch_adapters.scripted.server import EventSocketServer
@@ -66,7 +67,10 @@ class ScriptedSwitch:
 
     def place(self, script: CallScript) -> CallTruth:
         """A call comes in now (its `at_ms` is not looked at)."""
-        call = Call(self.exchange, script)
+        if script.mode == "socket":
+            call: Call = SocketCall(self.exchange, script, self.server.dial_out)
+        else:
+            call = Call(self.exchange, script)
         call.begin()
         return call.truth
 
@@ -88,6 +92,12 @@ class ScriptedSwitch:
             answered = first.times.answered > 0
             cause = "NORMAL_CLEARING" if answered or by is Ender.CALLEE else "ORIGINATOR_CANCEL"
             found.end(first, cause, by)
+
+    def press(self, call: CallTruth, keys: str) -> None:
+        """The caller of a socket call presses keys now."""
+        found = self._call(call)
+        if isinstance(found, SocketCall):
+            found.press(keys)
 
     def forget(self, call: CallTruth) -> None:
         """The call is gone without a trace: no event, no record."""

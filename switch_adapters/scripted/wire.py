@@ -76,9 +76,21 @@ def api_response(text: str) -> bytes:
     return frame("api/response", to_bytes(text))
 
 
-def disconnect_notice(text: str = GOODBYE) -> bytes:
-    """What the switch says before it closes."""
-    return frame("text/disconnect-notice", text.encode())
+def disconnect_notice(text: str = GOODBYE, channel: str = "") -> bytes:
+    """What the switch says before it closes; with a channel, on that channel's outbound socket [d01]."""
+    about = [("Controlled-Session-UUID", channel), ("Content-Disposition", "disconnect")] if channel else []
+    return frame("text/disconnect-notice", text.encode(), about)
+
+
+def linger_notice(channel: str, name: str, seconds: int) -> bytes:
+    """The channel is over, the outbound socket stays for so long; -1: until the client leaves [d01, d02]."""
+    about = [
+        ("Controlled-Session-UUID", channel),
+        ("Content-Disposition", "linger"),
+        ("Channel-Name", name),
+        ("Linger-Time", str(seconds)),
+    ]
+    return frame("text/disconnect-notice", b"", about)
 
 
 def to_bytes(text: str) -> bytes:

@@ -11,7 +11,9 @@ from typing import Any
 from switch_adapters.freeswitch.frames import Event, Frame, FrameReader, decode_event
 
 FOLDER = Path(__file__).parent.parent / "goldens" / "esl"
+OUTBOUND_FOLDER = FOLDER.with_name("esl_outbound")
 NAMES = sorted(path.name.removesuffix(".idx.jsonl") for path in FOLDER.glob("*.idx.jsonl"))
+OUTBOUND_NAMES = sorted(p.name.removesuffix(".idx.jsonl") for p in OUTBOUND_FOLDER.glob("*.idx.jsonl"))
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Recording:
 
 
 @cache
-def recording(name: str) -> Recording:
-    base = FOLDER / name
+def recording(name: str, folder: Path = FOLDER) -> Recording:
+    base = folder / name
     index = tuple(json.loads(line) for line in base.with_suffix(".idx.jsonl").read_text().splitlines())
     return Recording(
         name, base.with_suffix(".s2c").read_bytes(), base.with_suffix(".c2s").read_bytes(), index
