@@ -167,6 +167,29 @@ INVARIANTS: Final = (
            EXISTS (SELECT 1 FROM calls c WHERE c.call_id = h.call_id AND c.state = 'closed')
            OR EXISTS (SELECT 1 FROM charges g WHERE g.call_id = h.call_id AND g.reversed_by IS NULL)""",
     ),
+    Invariant(
+        "a used voucher has one transfer, of its value, to the account that used it; others have none",
+        "vouchers",
+        """SELECT v.voucher_id, v.status, v.account_id, v.transfer_id FROM vouchers v
+           JOIN voucher_batches b ON b.batch_id = v.batch_id
+           LEFT JOIN transfers t ON t.transfer_id = v.transfer_id AND t.kind = 'voucher'
+                AND t.key = 'voucher:' || v.voucher_id
+           WHERE (v.status <> 'used' AND (v.transfer_id IS NOT NULL OR v.account_id IS NOT NULL))
+              OR (v.status = 'used' AND (t.transfer_id IS NULL
+                  OR b.ticks <> coalesce((SELECT sum(p.ticks) FROM postings p
+                     WHERE p.transfer_id = t.transfer_id AND p.account_id = v.account_id
+                       AND p.currency = b.currency), 0)
+                  OR b.units <> coalesce((SELECT sum(u.units) FROM allowance_postings u
+                     JOIN allowances w ON w.allowance_id = u.allowance_id
+                     WHERE u.transfer_id = t.transfer_id AND w.account_id = v.account_id), 0)))""",
+    ),
+    Invariant(
+        "a transfer of a voucher has its voucher",
+        "transfers",
+        """SELECT t.transfer_id, t.key FROM transfers t WHERE t.kind = 'voucher'
+           AND NOT EXISTS (SELECT 1 FROM vouchers v
+                           WHERE v.transfer_id = t.transfer_id AND v.status = 'used')""",
+    ),
     *(
         Invariant(
             f"{what} is there",

@@ -139,9 +139,21 @@ class Statements:
         self.allowances_by_id = self._read(f"{allowance}{dialect.any_of('allowance_id', 'bigint')}", "bigint")
         self.fresh_allowance_ids = self._read(dialect.fresh_allowance_ids, "bigint")
 
+        # Under lock too, after the accounts: no other transaction may use one of them meanwhile.
+        self.vouchers = self._read(
+            "SELECT v.code_hash, v.voucher_id, v.status, b.status, b.currency, b.ticks, b.units, "
+            "b.allowance, b.expires_at_ms FROM vouchers v JOIN voucher_batches b ON b.batch_id = v.batch_id "
+            f"WHERE {dialect.any_of('v.code_hash', 'text')} ORDER BY v.code_hash "
+            f"{dialect.lock and dialect.lock + ' OF v'}",
+            "text",
+        )
+
         self.update_accounts = self._update(tables.accounts, "account_id", _ACCOUNT_CHANGES)
         self.update_allowances = self._update(tables.allowances, "allowance_id", ("remaining", "held"))
         self.reverse_charges = self._update(tables.charges, "charge_id", ("reversed_by",))
+        self.use_vouchers = self._update(
+            tables.vouchers, "voucher_id", ("status", "account_id", "transfer_id", "redeemed_at_ms")
+        )
         self.delete_holds = self._delete(tables.holds)
         self.put_holds = self._insert(tables.holds, replace=True)
         self.put_calls = self._insert(tables.calls, replace=True)

@@ -181,7 +181,10 @@ transfers = Table(
     Column("transfer_id", String(36), primary_key=True),
     Column("key", String(140), nullable=False, unique=True, comment="what caused it, and the leg"),
     Column(
-        "kind", String(16), nullable=False, comment="charge, reverse, top_up, adjust, transfer, allowance"
+        "kind",
+        String(16),
+        nullable=False,
+        comment="charge, reverse, top_up, adjust, transfer, allowance, voucher",
     ),
     Column("call_id", String(36)),
     Column("reverses", String(36), comment="transfer_id of the transfer this one undoes"),
@@ -320,6 +323,73 @@ call_records = Table(
     ),
     Index(None, "account_id", "ended_at_ms"),
     Index(None, "ended_at_ms"),
+)
+
+voucher_batches = Table(
+    "voucher_batches",
+    metadata,
+    # What all vouchers of a batch are worth: money of a currency, or included units.
+    Column("batch_id", Big, primary_key=True, autoincrement=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("status", String(16), nullable=False, comment="making, active, blocked"),
+    Column("vouchers", Integer, nullable=False, comment="how many"),
+    Column("currency", String(3), comment="NULL: worth units"),
+    Column("ticks", Big, nullable=False, default=0),
+    Column("units", Big, nullable=False, default=0),
+    Column("allowance", JsonText, comment="name and terms of the units; NULL: worth money"),
+    Column("expires_at_ms", Big),
+    Column("created_at_ms", Big, nullable=False),
+    Column("actor", String(64), nullable=False, default=""),
+)
+
+vouchers = Table(
+    "vouchers",
+    metadata,
+    # No code stands here, only its hash under a key that is not in the database. Only the committer writes
+    # that one is used.
+    Column("voucher_id", Big, primary_key=True, autoincrement=True),
+    Column("batch_id", ForeignKey("voucher_batches.batch_id"), nullable=False),
+    Column("serial", Integer, nullable=False, comment="its number in the batch, printed beside the code"),
+    Column("code_hash", String(64), nullable=False, unique=True, comment="HMAC-SHA256, hexadecimal"),
+    Column("status", String(16), nullable=False, default="ready", comment="ready, used, blocked"),
+    Column("account_id", Big, comment="who used it"),
+    Column("transfer_id", String(36), comment="what it brought"),
+    Column("redeemed_at_ms", Big),
+    UniqueConstraint("batch_id", "serial"),
+    Index(None, "account_id"),
+)
+
+pins = Table(
+    "pins",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
+    Column("pin_hash", String(200), nullable=False, comment="scrypt of the PIN's HMAC, with its costs"),
+    Column("changed_at_ms", Big, nullable=False),
+    Column("actor", String(64), nullable=False, default=""),
+)
+
+cards = Table(
+    "cards",
+    metadata,
+    # A card's number finds an account; what proves its holder is the account's PIN.
+    Column("number", String(32), primary_key=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("status", String(16), nullable=False, default="active", comment="active, blocked"),
+    Column("created_at_ms", Big, nullable=False),
+    Index(None, "account_id"),
+)
+
+tries = Table(
+    "tries",
+    metadata,
+    # Wrong codes and PINs that are not yet forgotten, by who asked and by whose they should be.
+    Column("subject", String(200), primary_key=True, comment="kind:by:name, as in pin:caller:4930123"),
+    Column("failures", Integer, nullable=False),
+    Column("at_ms", Big, nullable=False, comment="from when the next failure to be forgotten counts"),
+    Column("locked_until_ms", Big, nullable=False, default=0),
+    Column("forgotten_at_ms", Big, nullable=False, comment="the row may go"),
+    CheckConstraint("failures >= 0", name="failures_not_negative"),
+    Index(None, "forgotten_at_ms"),
 )
 
 tariff_versions = Table(

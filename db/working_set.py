@@ -32,10 +32,14 @@ from ocs.ledger.model import (
     AddAllowance,
     AllowanceState,
     Command,
+    Gift,
     Hold,
     LegHold,
     Post,
+    Redeem,
     Settle,
+    Voucher,
+    VoucherStatus,
 )
 from ocs.ledger.wire import dump_draws, dump_lines, dump_outcome, load_draws, load_outcome
 from ocs.rating.model import Allowance, Draw
@@ -65,6 +69,8 @@ def accounts_of(command: Command) -> Iterable[int]:
             return [account_id for account_id, _ in command.entries]
         case AddAllowance():
             return [command.account_id]
+        case Redeem():
+            return [command.account_id, command.house_id]
         case _:
             return ()
 
@@ -79,6 +85,7 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
     account_ids = set(more_accounts)
     call_ids: set[str] = set()
     correcting: set[str] = set()
+    code_hashes: set[str] = set()
     gifts = 0
     for command in commands:
         account_ids.update(accounts_of(command))
@@ -88,6 +95,9 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
                 correcting.add(command.call_id)
         elif isinstance(command, AddAllowance):
             gifts += 1
+        elif isinstance(command, Redeem):
+            gifts += 1  # perhaps
+            code_hashes.update(command.code_hashes)
     queries: list[tuple[Read, list[Any]]] = []
     if account_ids:
         locked = sorted(account_ids)
@@ -97,6 +107,8 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
         queries.append((sql.calls, list(call_ids)))
     if gifts:
         queries.append((sql.fresh_allowance_ids, [0] * gifts))
+    if code_hashes:
+        queries.append((sql.vouchers, list(code_hashes)))
     answers = iter(transaction.read(queries))
 
     batch = Batch(prepare=lambda table, row: _SHAPES[table].encode(row))
@@ -108,6 +120,8 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
         _enter_calls(transaction, batch, next(answers), correcting)
     if gifts:
         batch.fresh_allowance_ids = [row[0] for row in next(answers)]
+    if code_hashes:
+        batch.vouchers = {row[0]: _voucher(row) for row in next(answers)}
     missing = _named_by_calls(batch) - account_ids
     if missing:
         raise MoreAccounts(missing)
@@ -208,6 +222,27 @@ def _allowance(row: Any) -> AllowanceState:
     return AllowanceState(allowance_id, account_id, remaining, held, terms, valid)
 
 
+def _voucher(row: Any) -> Voucher:
+    _, voucher_id, status, batch_status, currency, ticks, units, allowance, expires_at_ms = row
+    if status == VoucherStatus.READY and batch_status != "active":
+        status = VoucherStatus.BLOCKED
+    gift = None
+    if allowance is not None:
+        kept = orjson.loads(allowance)
+        terms = Allowance(
+            allowance_id=0,
+            units=0,
+            priority=kept["priority"],
+            expires_at_ms=kept["expires_at_ms"],
+            prefixes=tuple(kept["prefixes"]),
+            increment_s=kept["increment"],
+            covers_connect_fee=kept["covers_connect_fee"],
+            unit=kept["unit"],
+        )
+        gift = Gift(kept["name"], units, terms, kept["valid_ms"])
+    return Voucher(voucher_id, VoucherStatus(status), currency, ticks, gift, expires_at_ms)
+
+
 # --- writing ------------------------------------------------------------------------------------
 
 
@@ -223,6 +258,7 @@ def save(transaction: Transaction, batch: Batch, now_ms: int) -> None:
             sql.update_allowances,
             [_allowance_row(batch.allowances[i]) for i in sorted(batch.changed_allowances - new)],
         ),
+        (sql.use_vouchers, [_used_row(voucher) for voucher in batch.used_vouchers]),
         (sql.delete_holds, gone),
         (sql.put_holds, holds),
         *_journal(batch, sql),
@@ -340,6 +376,16 @@ def _account_row(account: Account) -> Row:
 
 def _allowance_row(state: AllowanceState) -> Row:
     return state.allowance_id, state.remaining, state.held
+
+
+def _used_row(voucher: Voucher) -> Row:
+    return (
+        voucher.voucher_id,
+        voucher.status.value,
+        voucher.account_id,
+        voucher.transfer_id,
+        voucher.redeemed_at_ms,
+    )
 
 
 def _gift_row(gift: NewAllowance) -> Row:

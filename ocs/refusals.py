@@ -34,3 +34,19 @@ class Refusal(StrEnum):
     """What the account spent today plus what it holds leaves nothing for this call."""
     INSUFFICIENT_FUNDS = "insufficient_funds"
     """Balance, credit limit and allowances do not cover connect fee plus first increment."""
+
+
+class VoucherRefusal(StrEnum):
+    """Why a voucher is not redeemed, in the order in which it is checked. No call is refused for these."""
+
+    MISTYPED = "mistyped"
+    """It cannot be a code: not so many digits, or the check digit is another. Costs no try."""
+    LOCKED = "locked"
+    """Too many wrong codes from this caller or for this account: a pause."""
+    UNKNOWN = "unknown"
+    USED = "used"
+    BLOCKED = "blocked"
+    """The voucher, or its whole batch, was taken out of use by an operator."""
+    EXPIRED = "expired"
+    CURRENCY = "currency"
+    """Its money is in another currency than the account."""

@@ -60,6 +60,7 @@ class JournalRepository:
                 ledger_keys.c.at_ms < before_ms,
                 ledger_keys.c.meaning.not_like("post %"),
                 ledger_keys.c.meaning.not_like("allowance %"),
+                ledger_keys.c.meaning.not_like("redeem %"),
             )
             .limit(limit)
         )

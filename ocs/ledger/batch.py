@@ -8,10 +8,10 @@ A command is planned without touching the batch; only a finished `Plan` changes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ocs.ledger.model import Account, AllowanceState, LegHold, Outcome, Writes
+from ocs.ledger.model import Account, AllowanceState, LegHold, Outcome, Voucher, VoucherStatus, Writes
 from ocs.rating.model import Allowance, Charge, Draw
 
 # The values below are not frozen, though nobody changes them: ten are made for a command, and freezing one
@@ -155,7 +155,7 @@ class Batch:
     """The working set of one transaction and, below, what it changed.
 
     `prepare(table, row)` checks and encodes a row of a command's Writes while the command can still fail
-    alone. `fresh_allowance_ids` are reserved ids, one per AddAllowance of the batch.
+    alone. `fresh_allowance_ids` are reserved ids, one per command of the batch that may give an allowance.
     """
 
     accounts: dict[int, Account] = field(default_factory=dict)
@@ -163,6 +163,8 @@ class Batch:
     calls: dict[str, CallMoney] = field(default_factory=dict)
     keys: dict[str, Answer] = field(default_factory=dict)
     fresh_allowance_ids: list[int] = field(default_factory=list)
+    vouchers: dict[str, Voucher] = field(default_factory=dict)
+    """By the hash of their code."""
     prepare: Callable[[str, Mapping[str, Any]], Any] = _as_is
 
     changed_accounts: set[int] = field(default_factory=set)
@@ -170,6 +172,7 @@ class Batch:
     changed_holds: set[tuple[str, int]] = field(default_factory=set)
     """(call_id, leg_no) to write if the call still has that hold, else to delete."""
     new_allowances: list[NewAllowance] = field(default_factory=list)
+    used_vouchers: list[Voucher] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
     charges: list[NewCharge] = field(default_factory=list)
     reversed_charges: dict[str, str] = field(default_factory=dict)
@@ -190,6 +193,12 @@ class Batch:
             for state in self.allowances.values():
                 self._by_account.setdefault(state.account_id, []).append(state)
         return self._by_account.get(account_id, [])
+
+    def next_allowance(self, account_id: int, terms: Allowance, at_ms: int) -> AllowanceState:
+        """The allowance that `add_allowance` may add next, still empty: a transfer brings its units."""
+        allowance_id = self.fresh_allowance_ids[-1]
+        terms = replace(terms, allowance_id=allowance_id, units=0, sequence=allowance_id)
+        return AllowanceState(allowance_id, account_id, 0, 0, terms, valid_from_ms=at_ms)
 
     # --- changes; none of these can fail ---------------------------------------------------------
 
@@ -227,10 +236,20 @@ class Batch:
             self.changed_allowances.add(draw.allowance_id)
 
     def add_allowance(self, new: NewAllowance) -> None:
-        """Give the account a new allowance."""
+        """Give the account a new allowance, which takes the id that `next_allowance` gave it."""
+        self.fresh_allowance_ids.pop()
         self.allowances[new.state.allowance_id] = new.state
         self.new_allowances.append(new)
         self._by_account = None
+
+    def use_up(self, voucher: Voucher, transfer: Transfer, account_id: int) -> None:
+        """Mark the voucher as used by the account, through this transfer, and post it."""
+        voucher.status = VoucherStatus.USED
+        voucher.account_id = account_id
+        voucher.transfer_id = transfer.transfer_id
+        voucher.redeemed_at_ms = transfer.at_ms
+        self.used_vouchers.append(voucher)
+        self.post(transfer)
 
     def keep(self, rows: PreparedRows) -> None:
         """Write these rows with the transaction; of several for one call or leg the last one counts."""

@@ -7,7 +7,6 @@ So a command that breaks (a pricer or a rows function raises) leaves the batch a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import blake2b
 
 from ocs.errors import CallerError, Conflict
@@ -15,18 +14,20 @@ from ocs.ledger.batch import Answer, Batch, Entry, NewAllowance, Plan, PreparedR
 from ocs.ledger.holding import plan_hold
 from ocs.ledger.model import (
     AddAllowance,
-    AllowanceState,
     Command,
     Hold,
+    NotRedeemed,
     Outcome,
     Post,
     Posted,
+    Redeem,
     Refused,
     Save,
     Saved,
     Settle,
     Settled,
 )
+from ocs.ledger.redeeming import plan_redeem
 from ocs.ledger.settling import plan_settle, transfer_id_of
 from ocs.money import MAX_TICKS
 from ocs.rating.units import Unit
@@ -54,7 +55,8 @@ def decide(batch: Batch, command: Command) -> Outcome:
         plan.apply()
     if rows is not None:
         batch.keep(rows)
-    batch.remember(command.key, Answer(means, plan.outcome))
+    if not isinstance(plan.outcome, NotRedeemed):  # whoever guesses codes leaves no rows behind
+        batch.remember(command.key, Answer(means, plan.outcome))
     return plan.outcome
 
 
@@ -78,6 +80,8 @@ def meaning(command: Command) -> str:
             if command.terms.unit != Unit.SECOND:
                 gift += f" {command.terms.unit}"
             return f"allowance {_digest(gift)}"
+        case Redeem():
+            return f"redeem {_digest(f'{command.account_id} {command.code_hashes[0]}')}"
 
 
 def _digest(text: str) -> str:
@@ -96,6 +100,8 @@ def _plan(batch: Batch, command: Command) -> Plan:
             return _plan_post(batch, command)
         case AddAllowance():
             return _plan_allowance(batch, command)
+        case Redeem():
+            return plan_redeem(batch, command)
 
 
 def _prepare(batch: Batch, plan: Plan) -> PreparedRows | None:
@@ -160,28 +166,19 @@ def _plan_allowance(batch: Batch, command: AddAllowance) -> Plan:
         raise CallerError("an allowance has at least one unit")
     if command.account_id not in batch.accounts:
         return Plan(Refused(Refusal.ACCOUNT_UNKNOWN, command.account_id))
-    allowance_id = batch.fresh_allowance_ids[-1]
-    state = AllowanceState(
-        allowance_id=allowance_id,
-        account_id=command.account_id,
-        remaining=0,  # the transfer below brings the units
-        held=0,
-        terms=replace(command.terms, allowance_id=allowance_id, units=0, sequence=allowance_id),
-        valid_from_ms=command.at_ms,
-    )
+    state = batch.next_allowance(command.account_id, command.terms, command.at_ms)
     transfer = Transfer(
         transfer_id=transfer_id_of(command.at_ms, command.key),
         key=command.key,
         kind="allowance",
         at_ms=command.at_ms,
         entries=(),
-        units=((allowance_id, command.units),),
+        units=((state.allowance_id, command.units),),
         memo=command.name,
         actor=command.actor,
     )
 
     def apply() -> None:
-        batch.fresh_allowance_ids.pop()
         batch.add_allowance(NewAllowance(state, command.name, command.units))
         batch.post(transfer)
 

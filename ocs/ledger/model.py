@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from ocs.rating.model import Allowance, Charge, Draw, Pricer
-from ocs.refusals import Refusal
+from ocs.refusals import Refusal, VoucherRefusal
 from ocs.values import quick_value
 
 
@@ -79,6 +79,41 @@ class AllowanceState:
     terms: Allowance
     """Its terms; `terms.units` is not used here."""
     valid_from_ms: int = 0
+
+
+class VoucherStatus(StrEnum):
+    """What may become of a voucher: it is used once, for good; a block can be lifted."""
+
+    READY = "ready"
+    USED = "used"
+    BLOCKED = "blocked"
+
+
+@quick_value
+class Gift:
+    """Included units as a voucher gives them; they last for `valid_ms` from the day of redemption, if that
+    is set."""
+
+    name: str
+    units: int
+    terms: Allowance
+    valid_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Voucher:
+    """One voucher under lock: its value is money (ticks of a currency) or a gift."""
+
+    voucher_id: int
+    status: VoucherStatus
+    currency: str | None = None
+    ticks: int = 0
+    gift: Gift | None = None
+    expires_at_ms: int | None = None
+    account_id: int | None = None
+    """Who used it, when, by which transfer."""
+    transfer_id: str | None = None
+    redeemed_at_ms: int | None = None
 
 
 @quick_value
@@ -209,7 +244,24 @@ class AddAllowance:
     actor: str = ""
 
 
-Command = Hold | Settle | Save | Post | AddAllowance
+@quick_value
+class Redeem:
+    """Use a voucher up: its value goes onto the account. Outcome: Redeemed, NotRedeemed or Refused.
+
+    code_hashes: under what its code may be stored, one for each key in force (`ocs.services.keyed_hash`).
+    house_id: the account that a voucher's money comes from. A NotRedeemed changes nothing and is not kept:
+    its key may be used again.
+    """
+
+    key: str
+    account_id: int
+    house_id: int
+    code_hashes: tuple[str, ...]
+    at_ms: int
+    actor: str = ""
+
+
+Command = Hold | Settle | Save | Post | AddAllowance | Redeem
 
 
 # --- outcomes -----------------------------------------------------------------------------------
@@ -270,4 +322,24 @@ class Posted:
     balances: Mapping[int, int] = field(default_factory=dict)
 
 
-Outcome = Granted | Refused | Settled | Saved | Posted
+@quick_value
+class Redeemed:
+    """The voucher is used and its value stands on the account: `ticks` of money, or `units`."""
+
+    transfer_id: str
+    voucher_id: int
+    ticks: int
+    units: int
+    unit: str
+    balance_ticks: int
+    """Of the account, after it."""
+
+
+@quick_value
+class NotRedeemed:
+    """No, and why. Nothing was changed."""
+
+    reason: VoucherRefusal
+
+
+Outcome = Granted | Refused | Settled | Saved | Posted | Redeemed | NotRedeemed

@@ -9,9 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ocs.ledger.model import Granted, LegHold, LegSettled, Outcome, Posted, Refused, Saved, Settled
+from ocs.ledger.model import (
+    Granted,
+    LegHold,
+    LegSettled,
+    NotRedeemed,
+    Outcome,
+    Posted,
+    Redeemed,
+    Refused,
+    Saved,
+    Settled,
+)
 from ocs.rating.model import Charge, ChargeLine, Draw
-from ocs.refusals import Refusal
+from ocs.refusals import Refusal, VoucherRefusal
 
 
 def dump_outcome(outcome: Outcome) -> dict[str, Any]:
@@ -35,6 +46,17 @@ def dump_outcome(outcome: Outcome) -> dict[str, Any]:
             return {}
         case Posted():
             return {"posted": outcome.transfer_id, "balances": [list(b) for b in outcome.balances.items()]}
+        case Redeemed():
+            return {
+                "redeemed": outcome.transfer_id,
+                "voucher_id": outcome.voucher_id,
+                "ticks": outcome.ticks,
+                "units": outcome.units,
+                "unit": outcome.unit,
+                "balance": outcome.balance_ticks,
+            }
+        case NotRedeemed():
+            return {"not_redeemed": outcome.reason.value}
 
 
 def load_outcome(kept: Mapping[str, Any]) -> Outcome:
@@ -48,6 +70,17 @@ def load_outcome(kept: Mapping[str, Any]) -> Outcome:
         return Settled(tuple(_load_leg(leg) for leg in kept["settled"]))
     if "posted" in kept:
         return Posted(kept["posted"], dict(kept["balances"]))
+    if "redeemed" in kept:
+        return Redeemed(
+            kept["redeemed"],
+            kept["voucher_id"],
+            kept["ticks"],
+            kept["units"],
+            kept["unit"],
+            kept["balance"],
+        )
+    if "not_redeemed" in kept:
+        return NotRedeemed(VoucherRefusal(kept["not_redeemed"]))
     return Saved()
 
 

@@ -11,8 +11,11 @@ from sqlalchemy import Engine, func, insert, select
 from db import tables
 from db.check import Finding, check
 from db.engine import reading, writing
+from db.repositories.vouchers import VoucherRepository
 from ocs.ledger.batch import Batch
-from ocs.ledger.model import Granted, Refused, Settled, Writes
+from ocs.ledger.model import Granted, Redeem, Refused, Settled, Writes
+from ocs.services.manage_accounts import NewAllowance
+from ocs.services.vouchers import NewBatch
 from tests.ledger.books import ALICE, CASH, NOW, books
 
 
@@ -64,6 +67,23 @@ def write_books(engine: Engine, batch: Batch | None = None) -> None:
         if engine.dialect.name == "postgresql":
             serial = func.pg_get_serial_sequence("accounts", "account_id")
             connection.execute(select(func.setval(serial, 1_000)))
+
+
+GIFT = NewAllowance("bonus", 60, prefixes=("49",), increment_s=6)
+
+
+def write_vouchers(engine: Engine, new: NewBatch) -> None:
+    """A batch whose vouchers are stored under "NAME-SERIAL" instead of a hash."""
+    store = VoucherRepository(engine)
+    batch_id = store.add_batch(new, NOW, "")
+    store.add_vouchers(batch_id, [(n, f"{new.name}-{n}") for n in range(1, new.count + 1)])
+    store.finish_batch(batch_id)
+
+
+def redeem(name: str, serial: int, *, key: str = "", account_id: int = ALICE, at_ms: int = NOW) -> Redeem:
+    """Use such a voucher, at first for alice."""
+    hashed = f"{name}-{serial}"
+    return Redeem(key or f"redeem {hashed}", account_id, CASH, ("other key", hashed), at_ms, "ivr")
 
 
 def account(engine: Engine, account_id: int = ALICE) -> Any:

@@ -10,11 +10,16 @@ from sqlalchemy import Engine, text
 from db.check import INVARIANTS, check
 from db.committer import Committer
 from db.engine import writing
-from ocs.ledger.model import AddAllowance
+from ocs.ledger.model import AddAllowance, Redeemed
 from ocs.rating.model import Allowance
-from tests.db.store_books import broken, held_rows, settled_rows
+from ocs.services.vouchers import NewBatch
+from tests.db.store_books import GIFT, broken, held_rows, redeem, settled_rows, write_vouchers
 from tests.ledger.books import ALICE, BOB, NOW, hold, settle
 from tests.ledger.pricers import FlatPricer
+
+VOUCHER_USED_ONCE = (
+    "a used voucher has one transfer, of its value, to the account that used it; others have none"
+)
 
 
 @pytest.fixture
@@ -28,6 +33,10 @@ def busy(engine: Engine, committer: Committer) -> Engine:
     committer.submit(replace(settle("fixed", 10, pricer=taxed, correct=True), writes=settled_rows("fixed")))
     committer.submit(AddAllowance("g2", ALICE, "gift", 20, Allowance(0, 0), NOW))
     committer.submit(replace(hold("open", 30), writes=held_rows("open")))
+    for name, worth in (("money", {"currency": "USD", "ticks": 50}), ("units", {"allowance": GIFT})):
+        write_vouchers(engine, NewBatch(name, 2, **worth))
+        redeemed = committer.submit(redeem(name, 1))
+        assert isinstance(redeemed, Redeemed)
     with writing(engine) as connection:
         connection.execute(text(f"INSERT INTO postings VALUES ('start', 99, {BOB}, 'USD', 0, 0)"))
     return engine
@@ -154,6 +163,15 @@ def test_right_books_pass_and_every_invariant_has_looked_at_rows(busy: Engine) -
             "UPDATE call_records SET tariff_version_id = 999 WHERE call_id = 'done'",
             {"the tariff version of a record is there"},
         ),
+        (
+            "UPDATE vouchers SET status = 'ready' WHERE transfer_id IS NOT NULL",
+            {VOUCHER_USED_ONCE, "a transfer of a voucher has its voucher"},
+        ),
+        ("UPDATE vouchers SET status = 'used' WHERE serial = 2", {VOUCHER_USED_ONCE}),
+        (f"UPDATE vouchers SET account_id = {BOB} WHERE status = 'used'", {VOUCHER_USED_ONCE}),
+        ("UPDATE voucher_batches SET ticks = ticks + 1 WHERE ticks > 0", {VOUCHER_USED_ONCE}),
+        ("UPDATE voucher_batches SET units = units + 1 WHERE units > 0", {VOUCHER_USED_ONCE}),
+        ("UPDATE transfers SET key = 'voucher:99' WHERE key = 'voucher:1'", {VOUCHER_USED_ONCE}),
     ],
 )
 def test_damage_is_noticed_and_spelled_out(busy: Engine, damage: str, noticed: set[str]) -> None:

@@ -15,7 +15,7 @@ import orjson
 
 from ocs.ledger.batch import Batch
 from ocs.ledger.decide import decide
-from ocs.ledger.model import AddAllowance, Command, Outcome
+from ocs.ledger.model import AddAllowance, Command, Outcome, Redeem
 
 
 class MemoryLedger:
@@ -34,7 +34,7 @@ class MemoryLedger:
 
     def decide(self, command: Command) -> Outcome:
         """The same without giving way to others."""
-        if isinstance(command, AddAllowance) and not self.batch.fresh_allowance_ids:
+        if isinstance(command, AddAllowance | Redeem) and not self.batch.fresh_allowance_ids:
             self.batch.fresh_allowance_ids = [next(self._allowance_ids)]
         return decide(self.batch, command)
 
