@@ -8,6 +8,7 @@ service that counts units (a message), charged at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ocs.rating.units import Unit
 from ocs.services.credit_control import CreditRequest, ServiceUse
@@ -15,7 +16,7 @@ from ocs.services.nas import Report
 from ocs.services.sip_names import folded
 from switch_adapters.diameter.clients import ClientPolicy
 from switch_adapters.diameter.codes import AccountingRecordType, Application
-from switch_adapters.diameter.credit import handles_of
+from switch_adapters.diameter.credit import handles_of, session_of
 from switch_adapters.diameter.facts import Facts, read_parties
 from switch_adapters.diameter.names import (
     ACCOUNTING_RECORD_NUMBER,
@@ -34,6 +35,11 @@ from switch_adapters.diameter.wire import Message, invalid_value, require, u32_a
 ACCT_SESSION_TIME = Name(46)
 """Seconds (RFC 7155 4.6.6)."""
 
+OLDEST_MS: Final = 31 * 86_400_000
+"""Records come late, after an outage by days; older than this there is no call any more."""
+EARLIEST_MS: Final = 86_400_000
+"""Clocks are wrong, by hours where time zones are; never by more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -48,9 +54,7 @@ class Record:
 def read(message: Message, policy: ClientPolicy, peer_host: str, now_ms: int) -> Record:
     """Raises BadMessage."""
     require(message, SESSION_ID, ACCOUNTING_RECORD_TYPE, ACCOUNTING_RECORD_NUMBER)
-    session_id = message.text(SESSION_ID)
-    if not session_id:
-        raise invalid_value(message, SESSION_ID)
+    session_id = session_of(message)
     try:
         kind = AccountingRecordType(message.i32(ACCOUNTING_RECORD_TYPE) or 0)
     except ValueError:
@@ -67,7 +71,7 @@ def read(message: Message, policy: ClientPolicy, peer_host: str, now_ms: int) ->
         destination=parties.destination,
         attributes=facts,
         handles=handles,
-        event_at_ms=message.time_ms(EVENT_TIMESTAMP),
+        event_at_ms=_event_at_ms(message, now_ms),
         talk_ms=None if seconds is None else seconds * 1000,
         answered=kind is not AccountingRecordType.EVENT,
         cause="" if cause is None else f"CAUSE_{cause}",
@@ -91,6 +95,14 @@ def read(message: Message, policy: ClientPolicy, peer_host: str, now_ms: int) ->
                 repeated=message.is_retransmitted,
             )
     return Record(kind, number, report, event)
+
+
+def _event_at_ms(message: Message, now_ms: int) -> int | None:
+    """Event-Timestamp, UTC; None: there is none, or no clock can be that wrong: ours counts then."""
+    at_ms = message.time_ms(EVENT_TIMESTAMP)
+    if at_ms is None or not now_ms - OLDEST_MS <= at_ms <= now_ms + EARLIEST_MS:
+        return None
+    return at_ms
 
 
 def echoed(record: Record, policy: ClientPolicy) -> tuple[bytes, ...]:

@@ -31,16 +31,19 @@ class Working:
 class AnswersKept:
     """Requests in progress and answers given. Times are monotonic milliseconds, told by the caller.
 
-    keep_ms: how long an answer is kept. most: answers kept at most.
+    keep_ms: how long an answer is kept. most: answers kept at most; most_octets: octets of them.
     """
 
-    def __init__(self, *, keep_ms: int, most: int) -> None:
+    def __init__(self, *, keep_ms: int, most: int, most_octets: int) -> None:
         assert keep_ms > 0
         assert most > 0
         self._keep_ms = keep_ms
         self._most = most
+        self._most_octets = most_octets
         self._working: dict[Hashable, Working] = {}
         self._answers: OrderedDict[Hashable, tuple[Hashable, bytes, int]] = OrderedDict()
+        self.octets = 0
+        """Of the answers kept."""
         self.reused = 0
         """Other requests that came under an id which was still known."""
         self.pushed_out = 0
@@ -70,7 +73,8 @@ class AnswersKept:
 
     def begin(self, key: Hashable, what: Hashable, waiter: Any, now_ms: int) -> Working:
         """It is new and will be worked on; must end in `answered` or `forget`."""
-        self._answers.pop(key, None)
+        if key in self._answers:
+            self._drop(key)
         self._drop_expired(now_ms)
         working = self._working[key] = Working(key, what, waiter)
         return working
@@ -80,10 +84,11 @@ class AnswersKept:
         if self._working.get(working.key) is not working:
             return  # another request has come under this id
         del self._working[working.key]
-        if len(self._answers) >= self._most:
-            self._answers.popitem(last=False)
-            self.pushed_out += 1
         self._answers[working.key] = (working.what, answer, now_ms + self._keep_ms)
+        self.octets += len(answer)
+        while len(self._answers) > self._most or self.octets > self._most_octets:
+            self._drop(next(iter(self._answers)))
+            self.pushed_out += 1
 
     def forget(self, working: Working) -> None:
         """There is no answer: a repeat is a new request."""
@@ -97,4 +102,7 @@ class AnswersKept:
             key = next(iter(self._answers))
             if self._answers[key][2] > now_ms:
                 return
-            del self._answers[key]
+            self._drop(key)
+
+    def _drop(self, key: Hashable) -> None:
+        self.octets -= len(self._answers.pop(key)[1])

@@ -19,6 +19,8 @@ ERA_S: Final = 1 << 32
 """An era of NTP; the second begins in 2036. A Time's first bit tells which it is of (RFC 6733 4.3.1)."""
 LONGEST: Final = 0xFFFFFF
 """Length of AVPs and messages, 24 bits."""
+LONGEST_IDENTITY: Final = 255
+"""Octets of a DiameterIdentity: it is a host's name (RFC 1035 2.3.4)."""
 
 _VENDOR: Final = 0x80
 _MANDATORY: Final = 0x40

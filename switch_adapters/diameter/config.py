@@ -131,6 +131,8 @@ class Limits:
     """Octets that wait for a peer to read; past it the peer does not read, and is closed."""
     answers_kept: int = 100_000
     """About 1 KB each."""
+    answers_kept_octets: int = 256 * 1024 * 1024
+    """Of all of them: an answer is as long as what it echoes, and so may be a Session-Id."""
     asks_per_connection: int = 1_000
     """Requests of ours that wait for an answer."""
     origins: int = 10_000

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ocs.rating.units import Unit
+from ocs.rating.units import MOST, Unit
 from ocs.refusals import Refusal
 from ocs.services.credit_control import CreditRequest, ServiceGrant, ServiceTerms, ServiceUse
 from ocs.services.refusal_codes import DIAMETER_RESULTS
 from ocs.sessions.events import EndedBy
+from switch_adapters.diameter.avps import LONGEST_IDENTITY
 from switch_adapters.diameter.clients import ClientPolicy
 from switch_adapters.diameter.codes import (
     Application,
@@ -63,6 +64,12 @@ from switch_adapters.diameter.wire import (
 
 MOST_SERVICES: Final = 64
 """Services in one request: each may hold money. Packet gateways name some ten."""
+
+MOST_IDENTIFIERS: Final = 64
+"""Service-Identifiers of one service: together they name it."""
+
+LONGEST_SESSION_ID: Final = 1_024
+"""Octets: a host's name, two numbers, and what the client likes (RFC 6733 8.8)."""
 
 _AUTH_APPLICATION: Final = u32_avp(AUTH_APPLICATION_ID, Application.CREDIT_CONTROL)
 _SUCCESS: Final = u32_avp(RESULT_CODE, Result.SUCCESS)
@@ -123,9 +130,7 @@ class Told:
 def read(message: Message, policy: ClientPolicy, peer_host: str, now_ms: int) -> Question:
     """Raises BadMessage, before anything is asked or changed."""
     require(message, SESSION_ID, CC_REQUEST_TYPE, CC_REQUEST_NUMBER)
-    session_id = message.text(SESSION_ID)
-    if not session_id:
-        raise invalid_value(message, SESSION_ID)
+    session_id = session_of(message)
     try:
         kind = CcRequestType(message.u32(CC_REQUEST_TYPE) or 0)
     except ValueError:
@@ -149,6 +154,18 @@ def read(message: Message, policy: ClientPolicy, peer_host: str, now_ms: int) ->
         ended_by=EndedBy.OPERATOR if cause == TerminationCause.ADMINISTRATIVE else EndedBy.UNKNOWN,
     )
     return Question(kind, number, parts, request, action)
+
+
+def session_of(message: Message) -> str:
+    """Its Session-Id, which must be there. 5004 for one that is no text, or endless.
+
+    What cannot be read would stand for another session that cannot be read, which would pay for both.
+    """
+    raw = message.raw_value(SESSION_ID) or b""
+    session_id = message.text(SESSION_ID)
+    if not session_id or len(raw) > LONGEST_SESSION_ID or session_id.encode() != raw:
+        raise invalid_value(message, SESSION_ID)
+    return session_id
 
 
 def echoed(question: Question) -> tuple[bytes, ...]:
@@ -189,11 +206,11 @@ def handles_of(message: Message, parties: Parties, peer_host: str) -> dict[str, 
     """By what a session is reached later (see `orders`)."""
     handles = {
         "origin_host": message.text(ORIGIN_HOST) or "",
-        "origin_realm": message.text(ORIGIN_REALM) or "",
+        "origin_realm": (message.text(ORIGIN_REALM) or "")[:LONGEST_IDENTITY],
     }
     if peer_host.lower() != handles["origin_host"].lower():
         handles["peer"] = peer_host
-    if parties.call:
+    if parties.call and len(parties.call) <= LONGEST_SESSION_ID:
         handles["call_id"] = parties.call
     return handles
 
@@ -230,6 +247,7 @@ def _parts(message: Message, policy: ClientPolicy, kind: CcRequestType, role: in
             continue
         # Some clients report in one group what they used, and ask in the next.
         known.used_ms += part.used_ms
+        _check_sum(known, group)
         if part.wants_ms is not None:
             known.wants_ms = max(part.wants_ms, known.wants_ms or 0)
         known.last = known.last or part.last
@@ -240,6 +258,8 @@ def _parts(message: Message, policy: ClientPolicy, kind: CcRequestType, role: in
 
 def _part(level: Avps, policy: ClientPolicy, kind: CcRequestType, role: int | None, context: str) -> Part:
     rating_group = level.u32(RATING_GROUP)
+    if level.count(SERVICE_IDENTIFIER) > MOST_IDENTIFIERS:
+        raise level.bad(Result.AVP_OCCURS_TOO_MANY_TIMES, u32_avp(SERVICE_IDENTIFIER, 0))
     identifiers = sorted(level.u32s(SERVICE_IDENTIFIER))
     rule = policy.rule(context, rating_group, identifiers, role)
     in_group = isinstance(level, Group)
@@ -260,6 +280,7 @@ def _part(level: Avps, policy: ClientPolicy, kind: CcRequestType, role: int | No
         if counted is None and says_other(report):
             part.result = Result.RATING_FAILED
         part.used_ms += counted or 0
+    _check_sum(part, level)
     if asked is not None:
         counted = wanted(asked, rule.unit, policy.currency)
         if counted is None and says_other(asked):
@@ -273,6 +294,12 @@ def _part(level: Avps, policy: ClientPolicy, kind: CcRequestType, role: int | No
         part.wants_ms = None
         part.last = ReportingReason.FINAL in reasons and kind is CcRequestType.UPDATE
     return part
+
+
+def _check_sum(part: Part, level: Avps) -> None:
+    """Reports that are possible each must be so together."""
+    if part.used_ms > MOST[part.rule.unit] * 1000:
+        raise invalid_value(level, USED_SERVICE_UNIT)
 
 
 # --- the answer --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import structlog
 
 from ocs.errors import OutsideError
 from ocs.ports import Clock
+from ocs.rating.units import Unit
 from ocs.refusals import Refusal
 from ocs.services.credit_control import CreditRequest, ServiceGrant
 from ocs.services.nas import Nas, Report
@@ -35,19 +36,17 @@ from switch_adapters.diameter.codes import (
 from switch_adapters.diameter.connection import Peer
 from switch_adapters.diameter.credit import Question, Told
 from switch_adapters.diameter.names import (
-    CC_MONEY,
     CHECK_BALANCE_RESULT,
     MULTIPLE_SERVICES_CREDIT_CONTROL,
     ORIGIN_HOST,
     ORIGIN_STATE_ID,
     REQUESTED_SERVICE_UNIT,
 )
-from switch_adapters.diameter.quantities import cost, ticks_of
+from switch_adapters.diameter.quantities import cost, used
 from switch_adapters.diameter.wire import (
     BadMessage,
     Message,
     answer,
-    group_avp,
     i32_avp,
     refusal,
     unknown_mandatory,
@@ -252,12 +251,10 @@ class DiameterDoor:
 
 
 def _refunded_ticks(message: Message, currency: str) -> int | None:
-    """The amount, if the client says it; None: what the service costs."""
+    """The amount, if the client says it; None: what the service costs. Raises BadMessage."""
     for level in (message, *message.groups(MULTIPLE_SERVICES_CREDIT_CONTROL)):
         asked = level.group(REQUESTED_SERVICE_UNIT)
-        money = asked.group(CC_MONEY) if asked is not None else None
-        if asked is not None and money is not None:
-            if not currency:
-                raise asked.bad(Result.INVALID_AVP_VALUE, group_avp(CC_MONEY))
-            return ticks_of(money, currency)
+        amount = used(asked, Unit.MONEY, currency) if asked is not None else None
+        if amount is not None:
+            return amount // 1000
     return None

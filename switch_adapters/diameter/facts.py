@@ -106,11 +106,11 @@ def read_parties(message: Message) -> Parties:
         calling = calling or _address(sms.group(ORIGINATOR_RECEIVED_ADDRESS))
         recipient = sms.group(RECIPIENT_INFO)
         called = called or _address(recipient.group(RECIPIENT_ADDRESS) if recipient is not None else None)
-    found = message.groups(SUBSCRIPTION_ID)
+    found = message.groups(SUBSCRIPTION_ID, _MOST_SUBSCRIPTIONS)
     if information is not None:
-        found += information.groups(SUBSCRIPTION_ID)
+        found += information.groups(SUBSCRIPTION_ID, _MOST_SUBSCRIPTIONS)
     subscriptions: dict[str, str] = {}
-    for group in found[:_MOST_SUBSCRIPTIONS]:
+    for group in found:
         kind = _KINDS.get(group.i32(SUBSCRIPTION_ID_TYPE))  # type: ignore[call-overload]  # None is none of them
         data = group.text(SUBSCRIPTION_ID_DATA)
         if kind is not None and data:

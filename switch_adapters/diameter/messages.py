@@ -253,9 +253,9 @@ class Avps:
         at = self._first.get(name)
         return None if at is None else Group(self, at)
 
-    def groups(self, name: Name) -> list[Group]:
-        """`group` of every AVP of that name."""
-        return [Group(self, at) for at in self._all(name)]
+    def groups(self, name: Name, most: int | None = None) -> list[Group]:
+        """`group` of every AVP of that name, or of the first `most` of them."""
+        return [Group(self, at) for at in self._all(name)[:most]]
 
     def _cut(self, at: int) -> bytes:
         """The AVP as Failed-AVP shows it: whole, or with zeros for a value that is too long to send back."""

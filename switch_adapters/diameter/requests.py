@@ -16,6 +16,7 @@ from gevent.event import Event
 
 from ocs.ports import Clock
 from switch_adapters.diameter.answers_kept import AnswersKept, Working
+from switch_adapters.diameter.avps import LONGEST_IDENTITY
 from switch_adapters.diameter.codes import Result
 from switch_adapters.diameter.config import PeerConfig
 from switch_adapters.diameter.connection import Connection, Peer
@@ -30,7 +31,7 @@ from switch_adapters.diameter.names import (
     SESSION_ID,
 )
 from switch_adapters.diameter.observe import Complaints, Observer
-from switch_adapters.diameter.wire import Message, answer, example, parse, with_hop_by_hop
+from switch_adapters.diameter.wire import Message, answer, example, invalid_value, parse, with_hop_by_hop
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +70,11 @@ class Requests:
         self._host = config.origin_host.lower()
         self._realms = {realm.lower() for realm in (config.origin_realm, *config.other_realms)}
         self._commands = config.commands
-        self._kept = AnswersKept(keep_ms=config.timers.answers_kept_ms, most=config.limits.answers_kept)
+        self._kept = AnswersKept(
+            keep_ms=config.timers.answers_kept_ms,
+            most=config.limits.answers_kept,
+            most_octets=config.limits.answers_kept_octets,
+        )
         self._drain_ms = config.timers.drain_ms
         self._last_out: Event | None = None
         self.in_progress = 0
@@ -82,6 +87,8 @@ class Requests:
         origin_host = message.raw_value(ORIGIN_HOST)
         if not origin_host:
             raise message.bad(Result.MISSING_AVP, example(ORIGIN_HOST))
+        if len(origin_host) > LONGEST_IDENTITY:
+            raise invalid_value(message, ORIGIN_HOST)
         refused = self._misdirected(message)
         if refused:
             self._observer.bad(client, str(int(refused)))
