@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ocs.values import quick_value
+
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
@@ -32,7 +34,7 @@ class Allowance:
     unit: str = "second"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Draw:
     """Units (of the tariff: seconds, octets …) taken from one allowance."""
 
@@ -40,7 +42,7 @@ class Draw:
     units: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class ChargeLine:
     """One explanation line. `exact_num / exact_den` is its exact amount in ticks (may be negative).
 
@@ -57,7 +59,7 @@ class ChargeLine:
     to_s: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Charge:
     """The priced result for one leg: lines whose exact amounts add up to `total_ticks`.
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ from ocs.sessions.events import (
 )
 from ocs.sessions.session import Session, State, from_row
 from ocs.sessions.timers import given_up_ms
+from ocs.values import quick_value
 
 log = structlog.get_logger("ocs.nas")
 
@@ -70,7 +71,7 @@ BIG_LOSS: Final = 20
 Snapshot = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Report:
     """What a NAS says of one of its calls, translated by a door.
 
@@ -92,7 +93,7 @@ class Report:
     ended_by: EndedBy = EndedBy.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Verdict:
     """The answer to `Nas.authorise`. left_ms: talk time from now (from the answer, if it still rings)."""
 

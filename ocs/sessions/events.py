@@ -7,12 +7,13 @@ was offered on (FreeSWITCH: the A leg's Unique-ID). All times are UTC millisecon
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final
 
 from ocs.ledger.model import Granted, Refused, Settled
 from ocs.refusals import Refusal
+from ocs.values import quick_value
 
 
 class Mode(StrEnum):
@@ -33,7 +34,7 @@ class EndedBy(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Reach:
     """What can be done to a call from here, once its switch has been told yes. Default: everything."""
 
@@ -55,7 +56,7 @@ EVERYTHING: Final = Reach()
 # --- from a door --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Offered:
     """A call wants to start (or, in watch mode, has started).
 
@@ -81,6 +82,8 @@ class Offered:
     """The least that is worth granting at first; None: as little as the policy says."""
     number: int = 0
     """The number of a metered session's request that opens this meter (CC-Request-Number)."""
+    reports: bool = False
+    """That request also reports what was used: it counts when a Used tells of it."""
     unit: str = "second"
     """What is counted: second, octet, unit, money. A quantity is in thousandths of it wherever it says ms."""
     service: str = ""
@@ -93,14 +96,14 @@ class Offered:
     """The destination is a key of the sheet (a rating group), not a number."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Ringing:
     """The far end rings or sends early media."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Answered:
     """The call is answered; `at_ms` is the switch's own answer time."""
 
@@ -109,7 +112,7 @@ class Answered:
     """More names of the call, known since the answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Alive:
     """The switch reports that the call is up and how long it has talked (RADIUS Interim-Update)."""
 
@@ -117,7 +120,7 @@ class Alive:
     talk_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Used:
     """A metered session reports what was used since its last report, and wants more (RFC 8506 5.1.2).
 
@@ -137,7 +140,7 @@ class Used:
     ended_by: EndedBy = EndedBy.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Ended:
     """The call is over. duration_ms: talk time by the switch (FreeSWITCH billmsec), None if it does not say.
 
@@ -154,7 +157,7 @@ class Ended:
     source: str = "event"
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Moved:
     """The call goes on under another channel (transfer: the A leg left, the B leg talks on)."""
 
@@ -162,14 +165,14 @@ class Moved:
     channel: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class SwitchLost:
     """The link to the switch dropped, or it did not take an order: nothing is known, nothing has ended."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class CallFound:
     """The switch shows the call alive (resync or heartbeat). answered_at_ms None: not answered yet."""
 
@@ -177,7 +180,7 @@ class CallFound:
     answered_at_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class CallGone:
     """A complete, believable listing of the switch does not show the call. Once is not enough."""
 
@@ -189,7 +192,7 @@ class CallGone:
 # --- from the ledger ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class LedgerUnavailable:
     """The commit failed; the question may be asked again."""
 
@@ -197,42 +200,42 @@ class LedgerUnavailable:
 # --- from timers and people ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class SliceDue:
     """The paid end comes near: ask for more."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class WarnDue:
     """Time to tell the caller that the credit ends soon."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class CutDue:
     """The paid end is here."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class StaleDue:
     """Nothing was heard of the call for too long."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class ToppedUp:
     """Money or units arrived on an account that pays for this call."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class KillRequested:
     """An operator wants the call ended."""
 
@@ -250,7 +253,7 @@ CallEvent = (
 # --- to a door ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Allow:
     """Let a parked call go on; its dead-man's switch ends it granted_ms after the answer (plus margin)."""
 
@@ -260,7 +263,7 @@ class Allow:
     destination: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Reject:
     """End a parked call with the cause that fits."""
 
@@ -268,7 +271,7 @@ class Reject:
     reason: Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Limit:
     """Move the dead-man's switch: the call is paid until `until_ms`."""
 
@@ -276,7 +279,7 @@ class Limit:
     until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Warn:
     """Tell the caller's leg that `remaining_ms` are left."""
 
@@ -284,7 +287,7 @@ class Warn:
     remaining_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Cut:
     """End an answered (or watched) call now. why: a Refusal, or "operator", "longest_call", "stale"."""
 
@@ -292,7 +295,7 @@ class Cut:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Reask:
     """A metered session that had run out may ask again: there is more (RFC 8506 5.5, Re-Auth-Request)."""
 

@@ -6,13 +6,12 @@ the session after that outcome is stored in the same transaction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ocs.sessions.events import SwitchCommand
 from ocs.sessions.session import Session
+from ocs.values import quick_value
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class AskHold:
     """Ask the ledger to cover `total_ms` of talk, priced as answered at `answered_at_ms`."""
 
@@ -22,7 +21,7 @@ class AskHold:
     shrink: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class AskSettle:
     """Charge `duration_ms` and release the rest; `correct` charges a closed call again."""
 
@@ -30,12 +29,12 @@ class AskSettle:
     correct: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Store:
     """Make the session durable; no money moves."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Tell:
     """Give the switch an order, after everything before it is durable."""
 
@@ -45,7 +44,7 @@ class Tell:
 Step = AskHold | AskSettle | Store | Tell
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Reaction:
     """The table's answer to (session, event)."""
 
