@@ -1,0 +1,1 @@
+"""What a prepaid caller hears: menus as data, and the machine that walks them. Pure."""
