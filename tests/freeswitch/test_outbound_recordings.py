@@ -95,8 +95,8 @@ def test_frames_are_the_same_at_every_feed_size(name: str, size: int) -> None:
 
 
 def test_a_variable_whose_name_holds_a_colon_is_read_whole() -> None:
-    session = Played(outbound("d01"), None).session
-    assert session.variable("nolocal:ocs_aleg_uuid") == session.uuid
+    connected, *_ = FrameReader().feed(outbound("d01").s2c)
+    assert connected.headers["variable_nolocal:ocs_aleg_uuid"] == connected.headers["Unique-ID"]
 
 
 def test_a_call_in_sync_mode_is_refused_with_the_line_to_write() -> None:
