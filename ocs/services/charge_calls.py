@@ -7,14 +7,13 @@ commit and the switch's answer), while other calls go on. A switch hears "yes" o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import gevent
 import structlog
 from gevent.event import AsyncResult
 
-from ocs.errors import OutsideError
+from ocs.errors import Conflict, OutsideError
 from ocs.ledger.model import (
     Granted,
     Hold,
@@ -57,6 +56,7 @@ from ocs.sessions.session import Now, Policy, Session, State, but, from_row
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
 from ocs.sessions.table import last_word, react
 from ocs.sessions.timers import timers
+from ocs.values import quick_value
 
 LINGER_MS: Final = 30_000
 """How long a closed call is kept in memory for repeats; after that the database answers."""
@@ -65,7 +65,7 @@ CUT_ATTEMPTS: Final = 5
 """Orders to hang up a refused call that the switch did not take are repeated this often, a second apart."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Handled:
     """Where a call stands after what a door asked.
 
@@ -220,6 +220,8 @@ class ChargeCalls:
                 unit=event.unit,
                 service=event.service,
                 session_id=event.session,
+                reported_no=event.number - event.reports,
+                first_no=event.number,
             ),
             desk.clock.monotonic_ms(),
         )
@@ -282,11 +284,10 @@ class ChargeCalls:
         was = call.session.state
         if was is State.NEW and isinstance(event, Offered):
             event = self._admit(call, event)
-        if not self.desk.alone and _on_old_news(call.session, event) and self._catch_up(call):
-            if not isinstance(event, KillRequested):
-                self._rest(call, was)
-                return
-            was = call.session.state
+        news = not self.desk.alone and _on_old_news(call.session, event) and self._catch_up(call)
+        if news and not isinstance(event, KillRequested):
+            self._rest(call, was)
+            return
         told = event
         while True:
             reaction = self._moved_on(call, event)
@@ -302,7 +303,7 @@ class ChargeCalls:
             outcome = self._take(call, reaction)
             if outcome is not None:
                 event = outcome
-            elif isinstance(told, Used) and _unheard(call.session, told):
+            elif isinstance(told, Used) and call.session.counts(told.number):
                 event = told  # what another daemon knew has taken its place: it is told to that
             else:
                 break
@@ -411,7 +412,7 @@ class ChargeCalls:
         outcome = self._submit(
             call,
             Hold(
-                key=f"{session.call_id}:hold:{session.asks}",
+                key=_ask_key(session, "hold"),
                 call_id=session.call_id,
                 legs=legs,
                 total_ms=step.total_ms,
@@ -422,6 +423,8 @@ class ChargeCalls:
                 writes=rows,
             ),
         )
+        if outcome is None:
+            return self._overtaken(call)
         if isinstance(outcome, Granted) and outcome.available_ticks is not None:
             call.credit_ticks = outcome.available_ticks + outcome.holds[0].ticks
         if session.state in (State.TALKING, State.DRAINING, State.METERING):
@@ -430,8 +433,11 @@ class ChargeCalls:
             if self._catch_up(call):
                 return None
             return LedgerUnavailable() if session.reach.metered else outcome  # how it ended is not known now
-        if isinstance(outcome, Granted) and call.foreseen is None and self._share(call):
-            return None
+        if isinstance(outcome, Granted) and call.foreseen is None:
+            if session.reach.metered:
+                return self._overtaken(call)
+            if self._share(call):
+                return None
         return outcome
 
     def _share(self, call: ActiveCall) -> bool:
@@ -440,10 +446,6 @@ class ChargeCalls:
         True: it has gone on since; the call is now as it left it, but for our proof.
         """
         mine, stored = call.session, self._stored(call.session)
-        if mine.reach.metered and stored is not None:
-            # What the other counted went down with that answer; what is news to it is told to it.
-            self._go_on_from(call, stored)
-            return True
         adopted = stored is not None and self._adopt(call, stored)
         call.unsaved = call.session.state is not State.CLOSED
         call.session = but(call.session, proven_at_ms=max(mine.proven_at_ms, call.session.proven_at_ms))
@@ -468,7 +470,7 @@ class ChargeCalls:
         outcome = self._submit(
             call,
             Settle(
-                key=f"{session.call_id}:settle:{session.asks}",
+                key=_ask_key(session, "settle"),
                 call_id=session.call_id,
                 legs=tuple(
                     SettlingLeg(leg.leg_no, leg.payer_id, leg.payee_id, leg.tax_id, price, guarded=leg.holds)
@@ -480,6 +482,8 @@ class ChargeCalls:
                 writes=rows,
             ),
         )
+        if outcome is None or (session.reach.metered and isinstance(outcome, Settled) and not call.foreseen):
+            return self._overtaken(call)
         if isinstance(outcome, Settled):
             self._summarise(session, outcome)
         if outcome == Refused(Refusal.CALL_CLOSED):
@@ -502,9 +506,22 @@ class ChargeCalls:
         saved = self._save(f"{session.call_id}:unpriced:{session.asks}", session.call_id, rows)
         return outcome if saved else LedgerUnavailable()
 
-    def _submit(self, call: ActiveCall, command: Hold | Settle) -> CallEvent:
+    def _overtaken(self, call: ActiveCall) -> CallEvent | None:
+        """Another daemon took the step that this one was about to take: go on from there."""
+        asks, stored = call.session.asks, self._stored(call.session)
+        if stored is None:
+            return LedgerUnavailable()
+        self._go_on_from(call, but(stored, asks=max(stored.asks, asks)))
+        return None
+
+    def _submit(self, call: ActiveCall, command: Hold | Settle) -> CallEvent | None:
+        """The ledger's outcome; None: another daemon asked something else as its question of this number."""
         try:
             outcome: Outcome = self.desk.ledger.submit(command)
+        except Conflict:
+            if not call.session.reach.metered:
+                raise
+            return None
         except OutsideError as fault:
             self._log.error("ledger_unavailable", key=command.key, error=fault.message)
             return LedgerUnavailable()
@@ -662,6 +679,12 @@ def _handled(call: ActiveCall) -> Handled:
     return Handled(session, committed and not call.unsaved and not session.void, call.credit_ticks)
 
 
+def _ask_key(session: Session, kind: str) -> str:
+    """The key of a question to the ledger. Of a metered session all are counted in one row: where two daemons
+    have it, neither can take a step from what the other has left behind."""
+    return f"{session.call_id}:{'ask' if session.reach.metered else kind}:{session.asks}"
+
+
 def _on_old_news(session: Session, event: CallEvent) -> bool:
     """Does what happens rest on what is known here alone, of a call that another daemon may have?"""
     match event:
@@ -672,10 +695,6 @@ def _on_old_news(session: Session, event: CallEvent) -> bool:
         case SliceDue():  # a call that the database could not open is let go; elsewhere it may have begun
             return session.reach.metered and session.refusal is Refusal.UNAVAILABLE
     return False
-
-
-def _unheard(session: Session, report: Used) -> bool:
-    return report.number > session.reported_no or report.number in session.missing
 
 
 def _longest_ms(policy: Policy, unit: str) -> int:

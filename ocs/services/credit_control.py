@@ -24,7 +24,7 @@ import gevent
 import structlog
 from gevent.pool import Pool
 
-from ocs.errors import Conflict, Unavailable
+from ocs.errors import Conflict, OcsError, Unavailable
 from ocs.ledger.model import Granted, Hold, PayingLeg, Post, Posted, Refused
 from ocs.ports import Ending
 from ocs.refusals import Refusal
@@ -47,6 +47,7 @@ from ocs.sessions.events import (
     Used,
     Warn,
 )
+from ocs.sessions.metered import STALE
 from ocs.sessions.session import Session, State, from_row
 
 log = structlog.get_logger("ocs.credit")
@@ -232,19 +233,23 @@ class CreditControl:
         if pooled:
             counted = tuple(replace(use, wants_ms=None) for use in request.services if use.pool)
             self._each(counted, lambda use: self._report(request, use, missing))
-        return _answer(
-            self._each(request.services, lambda use: self._report(request, use, missing, more=pooled))
-        )
+        grants = self._each(request.services, lambda use: self._report(request, use, missing, more=pooled))
+        self._put_down(request, missing)
+        return _answer(grants)
 
     def terminate(self, request: CreditRequest) -> CreditAnswer:
         """The session is over: settle every meter of it. Raises Unavailable."""
         request = replace(request, cause=request.cause or "TERMINATED")
-        parts = self._meet(request)
+        if self._charging.desk.alone:
+            self._meet(request)
+        else:
+            self._read(request.session_id)  # a meter may have begun elsewhere
+        parts = self._parts(request)
         missing = self._numbered(request)
         self._nothing_of_others(request, parts)
         uses = tuple(replace(use, wants_ms=None, last=True) for use in request.services)
         grants = self._each(uses, lambda use: self._report(request, use, missing))
-        self._each([part for part in parts if _open_meter(part)], lambda part: self._end(request, part))
+        self._each([part for part in parts if _unended(part)], lambda part: self._end(request, part, missing))
         self._numbers.pop(request.session_id, None)
         return CreditAnswer(grants, None)
 
@@ -352,7 +357,7 @@ class CreditControl:
         if known is None and sum(map(_open_meter, self._parts(request))) >= METERS_MOST:
             log.warning("too_many_services", client=self.name, session=request.session_id)
             return ServiceGrant(use, refusal=Refusal.OVERLOADED)
-        return self._grant(use, self._begin(request, use, number=request.number, known=known))
+        return self._grant(use, self._begin(request, use, known=known))
 
     def _report(
         self, request: CreditRequest, use: ServiceUse, missing: tuple[int, ...], *, more: bool = False
@@ -369,9 +374,15 @@ class CreditControl:
             ended_by=request.ended_by,
         )
         known = self._meter(request, use.key)
-        if known is not None:
+        if known is None and (use.used_ms or not use.last):
+            # It may have ended long ago and be forgotten here, or be at another daemon without the rest.
+            self._read(request.session_id)
+            known = self._meter(request, use.key)
+        ends = known is not None and use.last and _open_meter(known)
+        before = known is not None and request.number < known.session.first_no and not ends
+        if known is not None and not (before and use.used_ms):
             return self._grant(use, self._ask(known.session.channel, used))
-        over = _is_over(self._parts(request))
+        over = before or _is_over(self._parts(request))
         if not use.used_ms:  # a service that begins in mid session, or one that never did
             if use.last:
                 return ServiceGrant(use)
@@ -379,8 +390,17 @@ class CreditControl:
         log.info("use_not_asked_for", client=self.name, session=request.session_id, service=use.key)
         last = use.last or over
         report = replace(used, last=last, wants_ms=None if last else used.wants_ms)
-        grant = self._grant(use, self._begin(request, use, report, number=request.number - 1))
+        grant = self._grant(use, self._begin(request, use, report))
         return replace(grant, granted_ms=0, refusal=Refusal.CALL_CLOSED) if over and not use.last else grant
+
+    def _put_down(self, request: CreditRequest, missing: tuple[int, ...]) -> None:
+        """That the request came is written down with some meter: else other daemons would miss its number."""
+        stored = [part for part in self._parts(request) if part.session.refusal is None]
+        here = next(filter(_open_meter, stored), None)
+        if here is None or any(part.session.reported_no >= request.number for part in stored):
+            return
+        came = Used(request.at_ms, request.number, wants_ms=here.session.usable_ms, missing=missing)
+        self._ask(here.session.channel, came)
 
     def _nothing_of_others(self, request: CreditRequest, parts: Iterable[ActiveCall]) -> None:
         """A request that was missing is here: what stands for it in services that it does not name, goes."""
@@ -389,18 +409,23 @@ class CreditControl:
             if request.number in part.session.missing and _key(part) not in named:
                 self._ask(part.session.channel, Used(request.at_ms, request.number))
 
-    def _end(self, request: CreditRequest, part: ActiveCall) -> None:
-        """The session's end ends a meter that it does not name."""
-        if not _open_meter(part):
-            return
-        last = Used(request.at_ms, request.number, last=True, cause=request.cause, ended_by=request.ended_by)
+    def _end(self, request: CreditRequest, part: ActiveCall, missing: tuple[int, ...]) -> None:
+        """The session's end ends a meter that it does not name, or says that a guess was one."""
+        last = Used(
+            request.at_ms,
+            request.number,
+            missing=missing,
+            last=True,
+            cause=request.cause,
+            ended_by=request.ended_by,
+        )
         if not self._ask(part.session.channel, last).durable:
             raise Unavailable(f"{part.session.session_id}: its end is not committed")
 
     def _debit(self, request: CreditRequest, use: ServiceUse) -> ServiceGrant:
         quantity = _quantity(use)
         used = Used(request.at_ms, request.number, quantity, last=True, cause="EVENT")
-        handled = self._begin(request, use, number=request.number - 1, whole_ms=quantity)
+        handled = self._begin(request, use, reports=True, whole_ms=quantity)
         session = handled.session
         if session.refusal is not None and not session.duration_ms:
             return ServiceGrant(use, refusal=session.refusal, call_id=session.call_id)
@@ -435,21 +460,27 @@ class CreditControl:
         self,
         request: CreditRequest,
         use: ServiceUse,
-        *reports: Used,
-        number: int,
+        report: Used | None = None,
+        *,
+        reports: bool = False,
         known: ActiveCall | None = None,
         whole_ms: int | None = None,
     ) -> Handled:
         """Offer a meter. Every daemon that is asked alike names it alike, so it holds and charges once."""
+        events = () if report is None else (report,)
         before = self._long_over(request, use.key)
-        channel, offer = self._offer(request, use, number=number, before=before, whole_ms=whole_ms)
+        channel, offer = self._offer(
+            request, use, reports=reports or report is not None, before=before, whole_ms=whole_ms
+        )
         if known is not None:
             channel = known.session.channel
-        handled = self._ask(channel, offer, *reports)
+        handled = self._ask(channel, offer, *events)
         old = handled.session
         if known is None and not before and _is_long_over(old, request.at_ms):
-            channel, offer = self._offer(request, use, number=number, before=old.call_id, whole_ms=whole_ms)
-            handled = self._ask(channel, offer, *reports)
+            channel, offer = self._offer(
+                request, use, reports=reports or report is not None, before=old.call_id, whole_ms=whole_ms
+            )
+            handled = self._ask(channel, offer, *events)
         return handled
 
     def _offer(
@@ -457,11 +488,13 @@ class CreditControl:
         request: CreditRequest,
         use: ServiceUse,
         *,
-        number: int,
+        reports: bool = False,
         before: str = "",
         whole_ms: int | None = None,
     ) -> tuple[str, Offered]:
-        """(channel, offer). before: the call by this name long over; whole_ms: that or nothing."""
+        """(channel, offer). before: the call by this name, long over. reports: it also says what was used.
+        whole_ms: that or nothing.
+        """
         terms = use.terms
         call_id = _digest(self.name, request.session_id, use.key, str(request.number), before)
         channel = channel_of(request.session_id, use.key)
@@ -478,7 +511,8 @@ class CreditControl:
             call_id=call_id,
             first_ms=_first(use) if whole_ms is None else whole_ms,
             least_ms=whole_ms,
-            number=number,
+            number=request.number,
+            reports=reports,
             unit=terms.unit,
             service=terms.name,
             tariff=terms.tariff,
@@ -493,10 +527,10 @@ class CreditControl:
         if (not handled.durable and not refused) or (refused and passing and use.used_ms):
             raise Unavailable(f"{session.session_id}: what was reported is not committed")
         if refused:
-            if use.used_ms:
+            if session.used_ms:
                 log.error(
                     "use_not_charged", client=self.name, session=session.session_id, service=use.key,
-                    used_ms=use.used_ms, why=session.refusal,
+                    used_ms=session.used_ms, why=session.refusal,
                 )  # fmt: skip
                 self._charging.desk.observer.bad_input("credit", "use_not_charged")
             return ServiceGrant(use, refusal=session.refusal, call_id=session.call_id)
@@ -524,9 +558,22 @@ class CreditControl:
         """Several services are decided side by side, so that one commit serves them."""
         if len(items) == 1:
             return (work(items[0]),)
-        jobs = [gevent.spawn(work, item) for item in items]
+
+        def attempt(item: T) -> R | OcsError:
+            try:
+                return work(item)
+            except OcsError as fault:
+                return fault
+
+        jobs = [gevent.spawn(attempt, item) for item in items]
         gevent.joinall(jobs)
-        return tuple(job.get() for job in jobs)
+        results: list[R] = []
+        for job in jobs:
+            result = job.get()
+            if isinstance(result, BaseException):  # also of one that was killed
+                raise result
+            results.append(result)
+        return tuple(results)
 
     def _ask(self, channel: str, *events: Offered | Used) -> Handled:
         handled = self._charging.ask(self.name, channel, *events)
@@ -539,7 +586,7 @@ class CreditControl:
     def _priced(self, request: CreditRequest, use: ServiceUse) -> ActiveCall | Refusal:
         """A call that never happens, with its legs and prices."""
         desk = self._charging.desk
-        channel, offer = self._offer(request, use, number=request.number)
+        channel, offer = self._offer(request, use)
         session = Session(
             call_id=offer.call_id,
             switch=self.name,
@@ -570,16 +617,18 @@ class CreditControl:
 
     def _meter(self, request: CreditRequest, key: str) -> ActiveCall | None:
         """The meter that this request's word on a service is for; None: one begins with it."""
-        parts = [part for part in self._parts(request) if _key(part) == key]
-        for part in parts:
-            if request.number in part.session.missing:
-                return part
-        newest = max(parts, key=_age, default=None)
-        if newest is None:
+        number = request.number
+        parts = sorted((part for part in self._parts(request) if _key(part) == key), key=_age)
+        counted = (part for part in parts if part.session.has_counted(number))
+        missed = (
+            part for part in parts if number <= part.session.reported_no and part.session.counts(number)
+        )
+        known = next(counted, None) or next(missed, None) or (parts[-1] if parts else None)
+        if known is None:
             return None
-        session = newest.session
+        session = known.session
         ended = session.state in (State.SETTLING, State.CLOSED) and not session.estimated
-        return None if ended and request.number > session.reported_no else newest
+        return None if ended and number > session.reported_no else known
 
     def _meet(self, request: CreditRequest) -> list[ActiveCall]:
         """The session's meters; those of one that nobody here knows are taken in from the database."""
@@ -605,15 +654,14 @@ class CreditControl:
 
     def _numbered(self, request: CreditRequest) -> tuple[int, ...]:
         """Note the request's number; which ones before it nobody has received."""
-        seen = self._numbers.get(request.session_id)
-        if seen is not None and request.number > seen.last + 1 and not self._charging.desk.alone:
+        seen = self._numbers.get(request.session_id, _NONE)
+        last = max(seen.last, self._last_no(request))
+        if request.number > last + 1 > 0 and not self._charging.desk.alone:
             self._read(request.session_id)  # another daemon may have had them
-        sessions = [part.session for part in self._parts(request)]
-        missing = {number for session in sessions for number in session.missing}
-        last = max((session.reported_no for session in sessions), default=-1)
-        if seen is not None:
-            missing |= set(seen.missing)
-            last = max(last, seen.last)
+            last = max(last, self._last_no(request))
+        missing = set(seen.missing)
+        for part in self._parts(request):
+            missing |= part.session.missing
         if request.number > last >= 0:
             missing |= set(range(max(last + 1, request.number - MISSING_MOST), request.number))
         missing.discard(request.number)
@@ -624,6 +672,9 @@ class CreditControl:
             self._numbers.popitem(last=False)
         return tuple(number for number in kept if number < request.number)
 
+    def _last_no(self, request: CreditRequest) -> int:
+        return max((part.session.reported_no for part in self._parts(request)), default=-1)
+
     # --- orders -------------------------------------------------------------------------------------
 
     def _cut(self, command: Cut) -> None:
@@ -631,6 +682,9 @@ class CreditControl:
         if call is None:
             return
         session = call.session
+        others = self._charging.calls.of_session(self.name, session.session_id)
+        if command.why == STALE and any(_open_meter(part) for part in others):
+            return  # one service of it is silent, not the session
         ending = self._control.end(session.handles.get("session_id", ""), session.handles, command.why)
         log.info("session_cut", call=session.call_id, why=command.why, ending=ending.value)
         if ending is Ending.GONE:
@@ -677,16 +731,24 @@ class _Numbers:
     missing: tuple[int, ...] = ()
 
 
+_NONE: Final = _Numbers(-1)
+
+
 def _key(part: ActiveCall) -> str:
     return part.session.handles.get("service_key", "")
 
 
 def _age(part: ActiveCall) -> tuple[int, int]:
-    return part.session.offered_at_ms, part.session.reported_no
+    return part.session.first_no, part.session.offered_at_ms
 
 
 def _open_meter(part: ActiveCall) -> bool:
     return part.session.state is State.METERING
+
+
+def _unended(part: ActiveCall) -> bool:
+    """Has the client not said that it has ended?"""
+    return part.session.state is State.METERING or part.session.estimated
 
 
 def _is_over(parts: Sequence[ActiveCall]) -> bool:

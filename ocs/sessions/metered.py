@@ -33,17 +33,30 @@ from ocs.sessions.machine import row
 from ocs.sessions.session import Gap, Now, Session, State, but
 from ocs.sessions.steps import AskHold, Reaction, Step, Store, Tell
 
+STALE = "stale"
+"""Why a session that is silent for too long is ended."""
+
 METERING, SETTLING, CLOSED = State.METERING, State.SETTLING, State.CLOSED
 
 GAPS_KEPT: Final = 16
 """Numbers that a session remembers as missing; what stands for older ones is their usage for good."""
+
+OTHERS_KEPT: Final = 4
+"""Numbers before the last that it remembers as not about it: a request may be committed in part."""
 
 
 def opened(s: Session, event: Offered, now: Now) -> Reaction:
     """A meter begins: hold what the switch wants at first."""
     wanted = now.policy.first_slice_ms if event.first_ms is None else event.first_ms
     total = max(1, min(wanted, s.longest_ms))
-    asking = but(s, state=State.ASKING, asks=s.asks + 1, proven_at_ms=event.at_ms, reported_no=event.number)
+    asking = but(
+        s,
+        state=State.ASKING,
+        asks=s.asks + 1,
+        proven_at_ms=event.at_ms,
+        reported_no=event.number - event.reports,
+        first_no=event.number,
+    )
     least = now.policy.floor_ms if event.least_ms is None else event.least_ms
     return Reaction(asking, (AskHold(total, min(least, total), event.at_ms),))
 
@@ -69,17 +82,18 @@ def granted_first(s: Session, event: Granted) -> Reaction:
 @row(METERING, Used, "metering settling")
 def used(s: Session, event: Used, now: Now) -> Reaction:
     """Count the report; cover all that was used and what is wanted, or settle if it was the last."""
-    wants_ms = None if s.cut_why else event.wants_ms
-    if event.number in s.missing:
+    late = event.number <= s.reported_no and s.counts(event.number)
+    if event.last:  # whatever its number: a repeat would have met the meter's end
+        ended = _filled(s, event) if late else _counted(s, event)
+        return settle(ended, Ended(event.at_ms, ended.used_ms, event.cause, event.ended_by), now)
+    if late:
         # What was granted since is in use: it stays held behind what is known now.
         return _cover(_filled(s, event), s.usable_ms)
+    wants_ms = None if s.cut_why else event.wants_ms
     if event.number <= s.reported_no:
         again = event.number == s.reported_no and (event.more or s.retry_at_ms is not None)
         return _cover(s, wants_ms) if again else Reaction(_heard(s, event))
-    counted = _counted(s, event)
-    if event.last:
-        return settle(counted, Ended(event.at_ms, counted.used_ms, event.cause, event.ended_by), now)
-    return _cover(counted, wants_ms)
+    return _cover(_counted(s, event), wants_ms)
 
 
 def _cover(s: Session, wants_ms: int | None) -> Reaction:
@@ -127,21 +141,20 @@ def _heard(s: Session, event: Used) -> Session:
 
 def _counted(s: Session, event: Used) -> Session:
     """With what the report says, and with what must have been used for the reports that are missing."""
-    counted = but(_heard(s, event), reported_no=event.number, used_ms=_sum(s, event.used_ms))
+    number = max(s.reported_no, event.number)
+    counted = but(_heard(s, event), reported_no=number, used_ms=_sum(s, event.used_ms))
     missing = [number for number in event.missing if number > s.reported_no]
+    begin = max(s.reported_no + 1, event.number - OTHERS_KEPT)
+    others = [Gap(number, 0, 0) for number in range(begin, event.number) if number not in missing]
+    known = [gap for gap in s.gaps if gap.seen_no or gap.number >= event.number - OTHERS_KEPT]
     if not missing:
-        return counted
+        return but(counted, gaps=(*known, *others))
     estimate = 0
     if s.unit == "second" and s.state is METERING:
         estimate = max(0, min(s.usable_ms, event.at_ms - s.proven_at_ms - event.used_ms))
-    found = tuple(Gap(number, event.number, 0) for number in missing)
-    gaps = (*s.gaps, found[0]._replace(used_ms=estimate), *found[1:])
-    return but(
-        counted,
-        used_ms=_sum(counted, estimate),
-        gaps=gaps[-GAPS_KEPT:],
-        marks=marked(s, "usage_gap"),
-    )
+    first, *rest = (Gap(number, event.number, 0) for number in missing)
+    gaps = (*known, first._replace(used_ms=estimate), *rest, *others)
+    return but(counted, used_ms=_sum(counted, estimate), gaps=gaps[-GAPS_KEPT:], marks=marked(s, "usage_gap"))
 
 
 def _filled(s: Session, event: Used) -> Session:
@@ -155,7 +168,11 @@ def _filled(s: Session, event: Used) -> Session:
     if others:
         others[0] = others[0]._replace(used_ms=rest)
     gaps = tuple(sorted((*kept, *others)))
-    marks = s.marks if gaps else tuple(mark for mark in s.marks if mark != "usage_gap")
+    marks = (
+        s.marks
+        if any(gap.seen_no for gap in gaps)
+        else tuple(mark for mark in s.marks if mark != "usage_gap")
+    )
     used_ms = _sum(s, event.used_ms + rest - stood)
     return but(_heard(s, event), used_ms=used_ms, gaps=gaps, marks=marks)
 
@@ -170,9 +187,13 @@ def _sum(s: Session, more_ms: int) -> int:
 
 @row(METERING, StaleDue, "settling")
 def silent(s: Session, event: StaleDue, now: Now) -> Reaction:
-    """No request for too long (Tcc): settle what was reported, and time that was granted after it."""
+    """No request for too long (Tcc): settle what was reported and time granted after it, and end it.
+
+    Kamailio lets a call go on without a limit when it could not ask.
+    """
     lapsed = but(s, marks=marked(s, "no_stop"))
-    return settle(lapsed, _guess(s, "NO_REPORT", "resync", now), now)
+    over = settle(lapsed, _guess(s, "NO_REPORT", "resync", now), now)
+    return Reaction(over.session, (Tell(Cut(s.live_channel, STALE)), *over.steps))
 
 
 @row(METERING, Ended, "settling")
@@ -245,7 +266,7 @@ def no_news(s: Session, event: CallFound | SwitchLost, now: Now) -> Reaction:
 @row((SETTLING, CLOSED), Used, "settling closed")
 def used_after_the_end(s: Session, event: Used, now: Now) -> Reaction:
     """A repeat changes nothing; a report that was missing, or that we had stopped waiting for, corrects."""
-    if event.number in s.missing:
+    if event.number <= s.reported_no and s.counts(event.number):
         counted = _filled(s, event)
     elif event.number > s.reported_no:
         counted = _counted(s, event)

@@ -88,9 +88,10 @@ class Now:
 
 
 class Gap(NamedTuple):
-    """A request of a metered session that nobody received.
+    """A request whose report a metered session has not counted, and would.
 
-    seen_no: the request that showed it; what stands for all that it showed is the first one's `used_ms`.
+    seen_no: the request that showed that nobody had received it; what stands for all that it showed is the
+    first one's `used_ms`. 0: it was received, but said nothing of this meter, as far as is known.
     """
 
     number: int
@@ -155,8 +156,10 @@ class Session:
     """Of a metered session: what was reported as used, and what stands for reports that are missing."""
     reported_no: int = 0
     """Of a metered session: the last request that counted."""
+    first_no: int = 0
+    """Of a metered session: the request that began it."""
     gaps: tuple[Gap, ...] = ()
-    """Of a metered session: requests that nobody received."""
+    """Of a metered session: requests before the last whose report would still count."""
     cut_at_ms: int = 0
     """Of a metered session: when it was last ordered to end."""
 
@@ -175,7 +178,15 @@ class Session:
     @property
     def missing(self) -> frozenset[int]:
         """Numbers of the requests of a metered session that nobody received."""
-        return frozenset(gap.number for gap in self.gaps)
+        return frozenset(gap.number for gap in self.gaps if gap.seen_no)
+
+    def counts(self, number: int) -> bool:
+        """Would a report by this number count for a metered session?"""
+        return number > self.reported_no or any(number == gap.number for gap in self.gaps)
+
+    def has_counted(self, number: int) -> bool:
+        """Has a metered session counted what this request reported?"""
+        return self.first_no <= number and not self.counts(number)
 
     @property
     def expired(self) -> bool:
@@ -223,7 +234,7 @@ else:
 _LEG_FIELDS = tuple(f.name for f in fields(Leg))
 
 
-_METERED = ("unit", "service", "session_id", "used_ms", "reported_no", "gaps", "cut_at_ms")
+_METERED = ("unit", "service", "session_id", "used_ms", "reported_no", "first_no", "gaps", "cut_at_ms")
 """What only metered sessions have; left out of the rows of others."""
 
 

@@ -238,15 +238,14 @@ def test_an_older_report_repeated_late_changes_nothing(credit: CreditLab, ann: i
     assert cents(credit.desk, ann) == (979, 0)
 
 
-def test_the_greatest_number_counts_and_what_is_lower_after_it_is_a_repeat(
-    credit: CreditLab, ann: int
-) -> None:
-    """Numbers of one session do not begin again (RFC 8506 8.2)."""
+def test_numbers_that_begin_again_lose_no_use(credit: CreditLab, ann: int) -> None:
+    """Unsigned32 is over: RFC 8506 8.2 knows no number after it. What is reported is charged, once."""
     credit.initial(number=0xFFFFFFFE)
     credit.update(0xFFFFFFFF, talk(10, 0))
-    credit.update(0, talk(10, 0))
-    credit.terminate(0x100000000, talk(1))
-    assert cents(credit.desk, ann) == (989, 0)
+    for _ in range(2):
+        assert credit.update(0, talk(10, 0)).refusal is Refusal.CALL_CLOSED
+    credit.terminate(1, talk(1))
+    assert cents(credit.desk, ann) == (979, 0)
 
 
 # --- reports that are missing, late or in another order ---------------------------------------------

@@ -58,6 +58,20 @@ def test_a_session_that_never_reported_lapses_and_costs_nothing(credit: CreditLa
     assert {"no_stop", "estimated"} <= set(record["marks"])
 
 
+def test_a_session_that_lapsed_is_ended_since_nothing_may_limit_it_now(credit: CreditLab, ann: int) -> None:
+    credit.initial()
+    credit.wait(LAPSE_S)
+    assert [why for _, why in credit.control.ended] == ["stale"]
+
+
+def test_a_service_that_lapses_beside_others_ends_nothing(credit: CreditLab, ann: int) -> None:
+    credit.initial(talk(0, 10), data(wants_kb=50))
+    credit.wait(LAPSE_S - 1)
+    credit.update(1, data(30, 50))
+    credit.wait(1)
+    assert credit.control.ended == []
+
+
 def test_one_that_had_reported_is_charged_what_it_was_granted_and_has_passed(
     credit: CreditLab, ann: int
 ) -> None:

@@ -18,6 +18,7 @@ import gevent
 from ocs.errors import Unavailable
 from ocs.ledger.model import Account, AccountKind, Command, Granted, Hold, Outcome, Post, Settle, Settled
 from ocs.ports import ControlledCall, Ending, Timer
+from ocs.rating.tariff import Tariff
 from ocs.runtime.clock import HeapTimer, ManualClock
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.desk import Desk
@@ -82,7 +83,7 @@ class RealCall:
 
 
 class Life:
-    """One run of one daemon: charging and its NAS, and clock, ledger, control and observer while it lives."""
+    """One run of one daemon: charging and its door; clock, ledger, control and observer while it lives."""
 
     def __init__(self, world: NasWorld, number: int) -> None:
         self.world = world
@@ -105,6 +106,11 @@ class Life:
             )
         )
         recover_calls(world.books.open_snapshots, [NAME], self.charging, self, POLICY)
+        self.open_door()
+
+    def open_door(self) -> None:
+        """The NAS as this daemon has it."""
+        world = self.world
         self.nas = Nas(
             NAME,
             self.charging,
@@ -125,7 +131,7 @@ class Life:
         return self.world.clock.call_at(when_ms, lambda: action() if self.alive else None)
 
     def submit(self, command: Command) -> Outcome:
-        self._breathe()
+        self.breathe()
         return self.world.submit(command, self)
 
     @property
@@ -133,11 +139,11 @@ class Life:
         return self.world.weather.extends
 
     def end(self, call: ControlledCall, why: str) -> Ending:
-        self._breathe()
+        self.breathe()
         return self.world.ordered_to_end(call.channel)
 
     def limit(self, call: ControlledCall, total_ms: int, left_ms: int) -> bool:
-        self._breathe()
+        self.breathe()
         return self.world.ordered_to_limit(call.channel, total_ms)
 
     def bad_input(self, door: str, reason: str) -> None:
@@ -146,7 +152,7 @@ class Life:
     def __getattr__(self, name: str) -> Any:
         return lambda *values: None
 
-    def _breathe(self) -> None:
+    def breathe(self) -> None:
         if not self.alive:
             raise gevent.GreenletExit
 
@@ -154,13 +160,15 @@ class Life:
 class NasWorld:
     """A seed in the making."""
 
+    life: type[Life] = Life
+
     def __init__(self, seed: int) -> None:
         self.dice = dice = Random(seed)
         self.weather = _weather(dice)
         self.clock = ManualClock()
         self.start_ms = self.clock.now_ms()
         self.books = MemoryLedger()
-        self.tariffs = book(tariff([("49", "Germany", "0:0.60/60+1")], currency="USD"))
+        self.tariffs = book(*self.sold())
         self.accounts: dict[str, int] = {}
         self._open_accounts()
         self.calls: dict[str, RealCall] = {}
@@ -174,6 +182,10 @@ class NasWorld:
         self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
         self._numbers = count(1)
+
+    def sold(self) -> list[Tariff]:
+        """What there is to buy: a cent a second."""
+        return [tariff([("49", "Germany", "0:0.60/60+1")], currency="USD")]
 
     def _open_accounts(self) -> None:
         house = ((REVENUE, "house:revenue", AccountKind.REVENUE), (CASH, "house:cash", AccountKind.CASH))
@@ -253,7 +265,7 @@ class NasWorld:
         if self.away:
             self.after(1_000, self.start_life)
         else:
-            self.lives.append(Life(self, next(self._numbers)))
+            self.lives.append(self.life(self, next(self._numbers)))
 
     def _kill(self, life: Life) -> None:
         life.alive = False
