@@ -615,10 +615,15 @@ class ChargeCalls:
                 switch=session.switch,
                 why=session.refusal.value,
             )
-            if session.legs and session.refusal is not Refusal.UNAVAILABLE:
+            if session.legs and session.refusal is not Refusal.UNAVAILABLE and not self._was_held(session):
                 rows = Writes(records=call_records(session, None))
                 self._save(f"{session.call_id}:refused", session.call_id, rows)
         self._linger(call)
+
+    def _was_held(self, session: Session) -> bool:
+        """Is this the repeat of a question that was granted long ago? The call's record is that of then."""
+        named_alike = session.reach.metered or not self.desk.alone
+        return named_alike and self._stored(session) is not None
 
     def _linger(self, call: ActiveCall) -> None:
         self.desk.clock.call_at(self.desk.clock.now_ms() + LINGER_MS, lambda: self._forget(call))

@@ -295,3 +295,17 @@ def test_an_accounted_call_lasts_no_longer_than_our_clock_shows(
     balance, held = lab.cents(ANN)
     assert (held, balance >= 1_000 - 22) == (0.0, True)
     assert lab.broken() == []
+
+
+def test_a_beginning_repeated_too_late_and_refused_leaves_the_record_of_what_was_charged(
+    lab: DiameterLab,
+) -> None:
+    """Its number and session are those of a call that is over and forgotten here, so its id is, too."""
+    lab.initial(TALK)
+    lab.terminate(1, service(100, used(seconds(10))))
+    lab.wait(60)
+    assert list(lab.charging.calls) == []
+    assert lab.initial(TALK, called="tel:nobody") == "5031 100:5031"
+    lab.wait(60)
+    assert [record["net_ticks"] for record in lab.records()] == [100_000]
+    assert lab.broken() == []
