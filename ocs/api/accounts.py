@@ -16,6 +16,7 @@ from ocs.ledger.model import Outcome, Posted, Refused
 from ocs.money import check_currency, parse_amount
 from ocs.rating.destinations import WHOLE, whole_key
 from ocs.rating.units import Unit, plural
+from ocs.services.balance_text import DEFAULT_LANGUAGE, facts_of, language
 from ocs.services.manage_accounts import AccountView, AllowanceView, NewAccount, NewAllowance
 
 MAX_PAGE = 1_000
@@ -81,6 +82,22 @@ class Units(Body):
     increment: int | None = Field(default=None, ge=1, le=2**31 - 1)
     expires_at: str | None = None
     covers_connect_fee: bool = False
+
+    def allowance(self) -> NewAllowance:
+        """For the use-case. Raises CallerError."""
+        if any(not prefix.isascii() or not prefix.isdigit() or len(prefix) > 32 for prefix in self.prefixes):
+            raise CallerError("prefixes are E.164 digits without +")
+        units, increment = self.units()
+        return NewAllowance(
+            name=self.name,
+            units=units,
+            priority=self.priority,
+            prefixes=(*self.prefixes, *map(whole_key, self.keys)),
+            increment_s=increment,
+            expires_at_ms=parse_instant(self.expires_at, "expires_at") if self.expires_at else None,
+            covers_connect_fee=self.covers_connect_fee,
+            unit=self.unit,
+        )
 
     def units(self) -> tuple[int, int]:
         """How many units, and the increment that they are drawn by. Raises CallerError."""
@@ -159,6 +176,7 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     """Mount the topic."""
     app.add_route("/v1/accounts", AccountList(services))
     app.add_route("/v1/accounts/{code}", AccountItem(services))
+    app.add_route("/v1/accounts/{code}/balance-text", BalanceText(services))
     app.add_route("/v1/accounts/{code}/postings", Postings(services))
     app.add_route("/v1/accounts/{code}/top-ups", Movements(services, "top_up"))
     app.add_route("/v1/accounts/{code}/adjustments", Movements(services, "adjust"))
@@ -229,6 +247,41 @@ class AccountItem:
         answer(resp, account_json(view))
 
 
+class BalanceText:
+    """/v1/accounts/{code}/balance-text."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
+        """The balance in words, as for a short message, and the facts behind it: language."""
+        query = Query(req)
+        spoken = language(query.text("language") or DEFAULT_LANGUAGE)
+        query.done()
+        now_ms = self._services.now_ms()
+        facts = facts_of(self._services.accounts.find(code), now_ms)
+        told = {
+            "account": facts.account,
+            "language": spoken.code,
+            "text": spoken.text(facts, now_ms),
+            "currency": facts.currency,
+            "balance": amount(facts.balance_ticks, facts.currency),
+            "held": amount(facts.held_ticks, facts.currency),
+            "available": amount(facts.available_ticks, facts.currency),
+            "blocked": facts.blocked,
+            "units": [
+                {
+                    "name": units.name,
+                    "unit": units.unit,
+                    "left": units.left,
+                    "expires_at": instant(units.expires_at_ms),
+                }
+                for units in facts.units
+            ],
+        }
+        answer(resp, told)
+
+
 class Postings:
     """/v1/accounts/{code}/postings."""
 
@@ -294,25 +347,11 @@ class Allowances:
         """Give included units once."""
         key = idempotency_key(req)
         wanted = read_json(req, Units, self._services.max_body_bytes)
-        if any(
-            not prefix.isascii() or not prefix.isdigit() or len(prefix) > 32 for prefix in wanted.prefixes
-        ):
-            raise CallerError("prefixes are E.164 digits without +")
-        units, increment = wanted.units()
-        expires_at_ms = parse_instant(wanted.expires_at, "expires_at") if wanted.expires_at else None
+        new = wanted.allowance()
         account = self._services.accounts.find(code)
         outcome = self._services.accounts.add_allowance(
             code,
-            NewAllowance(
-                name=wanted.name,
-                units=units,
-                priority=wanted.priority,
-                prefixes=(*wanted.prefixes, *map(whole_key, wanted.keys)),
-                increment_s=increment,
-                expires_at_ms=expires_at_ms,
-                covers_connect_fee=wanted.covers_connect_fee,
-                unit=wanted.unit,
-            ),
+            new,
             key=f"allowance:{account.account_id}:{key}",
             actor=actor_of(req),
         )

@@ -14,7 +14,20 @@ from typing import Any, Final
 
 import falcon
 
-from ocs.api import accounts, calls, charging, checks, health, rating, records, switches, tariffs, users
+from ocs.api import (
+    accounts,
+    calls,
+    charging,
+    checks,
+    health,
+    pins,
+    rating,
+    records,
+    switches,
+    tariffs,
+    users,
+    vouchers,
+)
 from ocs.api.http import add_error_handlers
 from ocs.api.services import Services
 
@@ -33,7 +46,21 @@ def control_app(services: Services, token: str | None = None) -> App:
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     add_error_handlers(app)
-    for topic in (accounts, users, tariffs, rating, calls, charging, records, switches, checks, health):
+    topics = (
+        accounts,
+        pins,
+        vouchers,
+        users,
+        tariffs,
+        rating,
+        calls,
+        charging,
+        records,
+        switches,
+        checks,
+        health,
+    )
+    for topic in topics:
         topic.add_routes(app, services)
     app.add_sink(_nothing_here)
     return app

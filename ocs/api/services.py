@@ -13,15 +13,37 @@ from typing import Any, Protocol
 
 from db.check import Finding
 from ocs.rating.book import TariffBook
+from ocs.services.lockout import ManageLocks
 from ocs.services.manage_accounts import ManageAccounts
 from ocs.services.manage_tariffs import TariffStore
 from ocs.services.nas_questions import JsonNas
+from ocs.services.pins import Pins
 from ocs.services.simulate import Simulator
 from ocs.services.users import ManageUsers
+from ocs.services.vouchers import Vouchers
 from ocs.sessions.session import Session
 
 Row = Mapping[str, Any]
 """One stored row by column name (`db.tables`), with `account` codes instead of ids."""
+
+
+class Prepaid(Protocol):
+    """What callers and operators do with vouchers and PINs (`ocs.runtime.prepaid.Prepaid`)."""
+
+    @property
+    def vouchers(self) -> Vouchers:
+        """Making vouchers and using them up."""
+        ...
+
+    @property
+    def pins(self) -> Pins:
+        """PINs and cards."""
+        ...
+
+    @property
+    def locks(self) -> ManageLocks:
+        """Who must wait after wrong ones."""
+        ...
 
 
 # --- calls, records, switches -------------------------------------------------------------------
@@ -110,6 +132,7 @@ class Services:
     """Everything that the API can do."""
 
     accounts: ManageAccounts
+    prepaid: Prepaid
     users: ManageUsers
     tariffs: TariffStore
     book: TariffBook

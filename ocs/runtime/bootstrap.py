@@ -47,6 +47,7 @@ from ocs.runtime.housekeeping import prune_keys
 from ocs.runtime.inside import LiveCalls
 from ocs.runtime.metrics import Metrics
 from ocs.runtime.nas_doors import NasDoors
+from ocs.runtime.prepaid import Prepaid, make_prepaid
 from ocs.runtime.settings import Settings
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.desk import Desk
@@ -115,6 +116,14 @@ class System:
             load_call=self.calls.snapshot,
             took=self.news.call_taken,
             rehearse=lambda hold: rehearse(self.engine, hold).outcome,
+        )
+        self.prepaid: Prepaid = make_prepaid(
+            self.settings.prepaid,
+            self.engine,
+            self.committer,
+            self.clock,
+            apart=apart,
+            funds_arrived=self.news.funds_arrived,
         )
 
     @property
@@ -413,6 +422,7 @@ def services(system: System) -> Services:
         funds_arrived=system.news.funds_arrived,
         terms_changed=system.news.terms_changed,
         tariffs_changed=system.news.tariffs_changed,
+        prepaid=system.prepaid,
         calls=LiveCalls(
             system.charging,
             system.calls.find,
@@ -450,6 +460,7 @@ def offline(settings: Settings) -> Iterator[Services]:
     try:
         yield Services(
             accounts=ManageAccounts(repository, committer, clock),
+            prepaid=make_prepaid(settings.prepaid, engine, committer, clock, apart=apart),
             calls=LiveCalls(None, calls.find),
             switches=list,
             take_cdr=_no_daemon,

@@ -81,6 +81,13 @@ Change = Callable[[Mapping[str, Tally]], Mapping[str, Tally] | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Locked:
+    """An answer: too many wrong tries, nothing was looked at. Until then (UTC ms)."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """A subject with failures, as an operator sees it. kind: voucher or pin; by: caller or account."""
 

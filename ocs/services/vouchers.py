@@ -22,7 +22,7 @@ from ocs.rating.units import Unit
 from ocs.refusals import VoucherRefusal
 from ocs.services.check_digits import check_digit, is_checked
 from ocs.services.keyed_hash import Keys
-from ocs.services.lockout import Lockout
+from ocs.services.lockout import Locked, Lockout
 from ocs.services.manage_accounts import AccountView, NewAllowance
 from ocs.services.users import PAYING
 
@@ -80,13 +80,6 @@ class VoucherView:
     transfer_id: str | None
     redeemed_at_ms: int | None
     expires_at_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """Too many wrong tries: nothing was looked at."""
-
-    until_ms: int
 
 
 class VoucherStore(Protocol):

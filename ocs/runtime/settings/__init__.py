@@ -19,6 +19,7 @@ from ocs.runtime.settings.daemon import DaemonSettings, DatabaseSettings, Loggin
 from ocs.runtime.settings.diameter import DiameterSettings
 from ocs.runtime.settings.freeswitch import FreeSwitchSettings
 from ocs.runtime.settings.nas import NasSettings, RadiusSettings
+from ocs.runtime.settings.prepaid import PrepaidSettings
 
 __all__ = ["ENV_PREFIX", "Section", "Settings"]
 
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     daemon: DaemonSettings = DaemonSettings()
     charging: ChargingSettings = ChargingSettings()
     redis: RedisSettings = RedisSettings()
+    prepaid: PrepaidSettings = PrepaidSettings()
     numbering: NumberingSettings = NumberingSettings()
     payer: tuple[PayerRule, ...] = ()
     """Who pays: rules in order, the first that gives an account decides."""

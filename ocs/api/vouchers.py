@@ -1,0 +1,247 @@
+"""/v1/voucher-batches: make, show, block; /v1/voucher-lookups; /v1/accounts/{code}/vouchers: use one up.
+
+Codes go out in the answer that made them, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import falcon
+from pydantic import Field
+
+from ocs.api.accounts import Units, account_json, actor_of
+from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant, read_json
+from ocs.api.services import Services
+from ocs.errors import CallerError
+from ocs.ledger.model import NotRedeemed, Redeemed
+from ocs.money import check_currency, parse_amount
+from ocs.rating.units import Unit
+from ocs.services.lockout import Locked
+from ocs.services.vouchers import MAX_COUNT, BatchView, NewBatch, VoucherView
+
+MAX_PAGE = 1_000
+DAY_MS: Final = 86_400_000
+MAX_CODE: Final = 64
+"""Longest text that may be a code, with blanks and dashes."""
+
+
+class Worth(Units):
+    """Units that a voucher gives; `valid_days`: they end so long after redemption."""
+
+    valid_days: int | None = Field(default=None, ge=1, le=3_650)
+
+
+class NewVouchers(Body):
+    """POST /v1/voucher-batches: a `value` with its `currency`, or an `allowance`. expires_at: of vouchers."""
+
+    batch: str = Field(max_length=64)
+    count: int = Field(ge=1, le=MAX_COUNT)
+    value: str | None = None
+    currency: str | None = None
+    allowance: Worth | None = None
+    expires_at: str | None = None
+
+    def batch_of(self) -> NewBatch:
+        """For the use-case. Raises CallerError."""
+        ticks, valid_ms = 0, None
+        if (self.value is None) != (self.currency is None):
+            raise CallerError("a value in money needs its currency, and the other way round")
+        if self.value is not None and self.currency is not None:
+            ticks = parse_amount(self.value, check_currency(self.currency))
+        if self.allowance is not None and self.allowance.valid_days is not None:
+            valid_ms = self.allowance.valid_days * DAY_MS
+        return NewBatch(
+            name=self.batch,
+            count=self.count,
+            currency=self.currency,
+            ticks=ticks,
+            allowance=self.allowance.allowance() if self.allowance else None,
+            valid_ms=valid_ms,
+            expires_at_ms=parse_instant(self.expires_at, "expires_at") if self.expires_at else None,
+        )
+
+
+class Status(Body):
+    """PATCH of a batch or of one voucher."""
+
+    status: Literal["active", "blocked"]
+
+
+class Shown(Body):
+    """A code, as somebody reads it out."""
+
+    code: str = Field(max_length=MAX_CODE)
+
+
+class Redemption(Shown):
+    """POST /v1/accounts/{code}/vouchers. caller: who asks (a number), whose wrong codes are counted."""
+
+    caller: str = Field(default="", max_length=128, pattern=r"^[^\x00-\x1f]*$")
+
+
+def batch_json(view: BatchView) -> dict[str, Any]:
+    """A batch as JSON."""
+    worth = view.allowance
+    return {
+        "batch": view.name,
+        "status": view.status,
+        "vouchers": view.vouchers,
+        "value": amount(view.ticks, view.currency) if view.currency else None,
+        "currency": view.currency,
+        "allowance": worth and {
+            "name": worth["name"],
+            "unit": worth["unit"],
+            "quantity": view.units,
+            "prefixes": worth["prefixes"],
+            "expires_at": instant(worth["expires_at_ms"]),
+            "valid_days": worth["valid_ms"] and worth["valid_ms"] // DAY_MS,
+        },
+        "expires_at": instant(view.expires_at_ms),
+        "created_at": instant(view.created_at_ms),
+        "actor": view.actor,
+        **{status: view.counts.get(status, 0) for status in ("ready", "used", "blocked")},
+    }  # fmt: skip
+
+
+def voucher_json(view: VoucherView) -> dict[str, Any]:
+    """A voucher as JSON, without its code."""
+    return {
+        "batch": view.batch,
+        "serial": view.serial,
+        "status": view.status,
+        "account": view.account,
+        "transfer_id": view.transfer_id,
+        "redeemed_at": instant(view.redeemed_at_ms),
+        "expires_at": instant(view.expires_at_ms),
+    }
+
+
+def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Services) -> None:
+    """Mount the topic."""
+    app.add_route("/v1/voucher-batches", Batches(services))
+    app.add_route("/v1/voucher-batches/{batch}", OneBatch(services))
+    app.add_route("/v1/voucher-batches/{batch}/vouchers", VouchersOf(services))
+    app.add_route("/v1/voucher-batches/{batch}/vouchers/{serial:int(min=1)}", OneVoucher(services))
+    app.add_route("/v1/voucher-lookups", Lookups(services))
+    app.add_route("/v1/accounts/{code}/vouchers", Redemptions(services))
+
+
+class Batches:
+    """/v1/voucher-batches."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Batches by name: after, limit."""
+        query = Query(req)
+        after, limit = query.text("after") or "", query.number("limit", 100, low=1, high=MAX_PAGE)
+        query.done()
+        found = self._services.prepaid.vouchers.batches(after=after, limit=limit)
+        answer(resp, {"batches": [batch_json(view) for view in found]})
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Make vouchers. The answer has their codes, which nothing can show again."""
+        wanted = read_json(req, NewVouchers, self._services.max_body_bytes)
+        vouchers = self._services.prepaid.vouchers
+        codes = vouchers.create(wanted.batch_of(), actor=actor_of(req))
+        made = [{"serial": serial, "code": code} for serial, code in codes]
+        resp.set_header("Cache-Control", "no-store")
+        answer(resp, {**batch_json(vouchers.batch(wanted.batch)), "codes": made}, 201)
+
+
+class OneBatch:
+    """/v1/voucher-batches/{batch}."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, batch: str) -> None:
+        """One batch, and how many of it are used."""
+        answer(resp, batch_json(self._services.prepaid.vouchers.batch(batch)))
+
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, batch: str) -> None:
+        """Take the whole batch out of use, or back in. What is used stays used."""
+        wanted = read_json(req, Status, self._services.max_body_bytes)
+        vouchers = self._services.prepaid.vouchers
+        vouchers.block(batch, None, blocked=wanted.status == "blocked")
+        answer(resp, batch_json(vouchers.batch(batch)))
+
+
+class VouchersOf:
+    """/v1/voucher-batches/{batch}/vouchers."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, batch: str) -> None:
+        """Vouchers by serial, without codes: after (a serial), limit."""
+        query = Query(req)
+        after = query.number("after", 0, low=0, high=2**31 - 1)
+        limit = query.number("limit", 100, low=1, high=MAX_PAGE)
+        query.done()
+        found = self._services.prepaid.vouchers.vouchers(batch, after=after, limit=limit)
+        answer(resp, {"vouchers": [voucher_json(view) for view in found]})
+
+
+class OneVoucher:
+    """/v1/voucher-batches/{batch}/vouchers/{serial}."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, batch: str, serial: int) -> None:
+        """Take one voucher out of use, or back in. 409: it is used."""
+        wanted = read_json(req, Status, self._services.max_body_bytes)
+        vouchers = self._services.prepaid.vouchers
+        vouchers.block(batch, serial, blocked=wanted.status == "blocked")
+        answer(resp, voucher_json(vouchers.vouchers(batch, after=serial - 1, limit=1)[0]))
+
+
+class Lookups:
+    """/v1/voucher-lookups. A POST, so that no code stands in a log of paths."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """What became of the voucher with this code. For operators: nothing is counted."""
+        wanted = read_json(req, Shown, self._services.max_body_bytes)
+        answer(resp, voucher_json(self._services.prepaid.vouchers.look_up(wanted.code)))
+
+
+class Redemptions:
+    """/v1/accounts/{code}/vouchers."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
+        """Use a voucher up, once: a repeat with the same Idempotency-Key gets the first answer. 200 also
+        for a no: `redeemed` false and its `reason`."""
+        key = idempotency_key(req)
+        wanted = read_json(req, Redemption, self._services.max_body_bytes)
+        outcome = self._services.prepaid.vouchers.redeem(
+            code, wanted.code, caller=wanted.caller, key=key, actor=actor_of(req)
+        )
+        match outcome:
+            case Redeemed():
+                view = self._services.accounts.find(code)
+                money = outcome.unit == Unit.MONEY
+                told = {
+                    "redeemed": True,
+                    "value": amount(outcome.ticks, view.currency) if money else None,
+                    "unit": None if money else outcome.unit,
+                    "quantity": None if money else outcome.units,
+                    "transfer_id": outcome.transfer_id,
+                    "account": account_json(view),
+                }
+                answer(resp, told, 201)
+            case NotRedeemed():
+                answer(resp, {"redeemed": False, "reason": outcome.reason.value})
+            case Locked():
+                answer(
+                    resp,
+                    {"redeemed": False, "reason": "locked", "locked_until": instant(outcome.until_ms)},
+                )
