@@ -284,8 +284,7 @@ class ChargeCalls:
         was = call.session.state
         if was is State.NEW and isinstance(event, Offered):
             event = self._admit(call, event)
-        news = not self.desk.alone and _on_old_news(call.session, event) and self._catch_up(call)
-        if news and not isinstance(event, KillRequested):
+        if not self.desk.alone and _on_old_news(call.session, event) and self._catch_up(call):
             self._rest(call, was)
             return
         told = event
@@ -303,7 +302,7 @@ class ChargeCalls:
             outcome = self._take(call, reaction)
             if outcome is not None:
                 event = outcome
-            elif isinstance(told, Used) and call.session.counts(told.number):
+            elif _unheard(call.session, told):
                 event = told  # what another daemon knew has taken its place: it is told to that
             else:
                 break
@@ -695,10 +694,18 @@ def _on_old_news(session: Session, event: CallEvent) -> bool:
     match event:
         case StaleDue():
             return True
-        case KillRequested():
-            return session.reach.metered
         case SliceDue():  # a call that the database could not open is let go; elsewhere it may have begun
             return session.reach.metered and session.refusal is Refusal.UNAVAILABLE
+    return False
+
+
+def _unheard(session: Session, told: CallEvent) -> bool:
+    """Is it news to a metered session, as another daemon left it?"""
+    match told:
+        case Used(number=number):
+            return session.counts(number)
+        case KillRequested():
+            return session.state is State.METERING and not session.cut_why
     return False
 
 

@@ -224,8 +224,9 @@ class CreditControl:
 
     def update(self, request: CreditRequest) -> CreditAnswer:
         """Count what was used, hold what is wanted; a service that is new begins. Raises Unavailable."""
-        parts = self._meet(request)
+        self._meet(request)
         missing = self._numbered(request)
+        parts = self._parts(request)
         if not parts and not any(use.used_ms for use in request.services):
             log.info("session_unknown", client=self.name, session=request.session_id)
         self._nothing_of_others(request, parts)
@@ -244,8 +245,8 @@ class CreditControl:
             self._meet(request)
         else:
             self._read(request.session_id)  # a meter may have begun elsewhere
-        parts = self._parts(request)
         missing = self._numbered(request)
+        parts = self._parts(request)
         self._nothing_of_others(request, parts)
         uses = tuple(replace(use, wants_ms=None, last=True) for use in request.services)
         grants = self._each(uses, lambda use: self._report(request, use, missing))
@@ -374,7 +375,7 @@ class CreditControl:
             ended_by=request.ended_by,
         )
         known = self._meter(request, use.key)
-        if known is None and (use.used_ms or not use.last):
+        if known is None and (use.used_ms or not use.last or not self._charging.desk.alone):
             # It may have ended long ago and be forgotten here, or be at another daemon without the rest.
             self._read(request.session_id)
             known = self._meter(request, use.key)
@@ -630,13 +631,10 @@ class CreditControl:
         ended = session.state in (State.SETTLING, State.CLOSED) and not session.estimated
         return None if ended and number > session.reported_no else known
 
-    def _meet(self, request: CreditRequest) -> list[ActiveCall]:
-        """The session's meters; those of one that nobody here knows are taken in from the database."""
-        parts = self._parts(request)
-        if parts:
-            return parts
-        self._read(request.session_id)
-        return self._parts(request)
+    def _meet(self, request: CreditRequest) -> None:
+        """The meters of a session that nobody here knows are taken in from the database."""
+        if not self._parts(request):
+            self._read(request.session_id)
 
     def _read(self, session_id: str) -> None:
         sessions = [from_row(snapshot) for snapshot in self._load_session(self.name, _short(session_id))]
@@ -656,8 +654,10 @@ class CreditControl:
         """Note the request's number; which ones before it nobody has received."""
         seen = self._numbers.get(request.session_id, _NONE)
         last = max(seen.last, self._last_no(request))
-        if request.number > last + 1 > 0 and not self._charging.desk.alone:
-            self._read(request.session_id)  # another daemon may have had them
+        alone = self._charging.desk.alone
+        skips, late = request.number > last + 1 > 0, request.number < last
+        if (skips and (seen is _NONE or not alone)) or (late and not alone):
+            self._read(request.session_id)  # another daemon, or life, may know better
             last = max(last, self._last_no(request))
         missing = set(seen.missing)
         for part in self._parts(request):

@@ -41,7 +41,7 @@ METERING, SETTLING, CLOSED = State.METERING, State.SETTLING, State.CLOSED
 GAPS_KEPT: Final = 16
 """Numbers that a session remembers as missing; what stands for older ones is their usage for good."""
 
-OTHERS_KEPT: Final = 4
+OTHERS_KEPT: Final = 8
 """Numbers before the last that it remembers as not about it: a request may be committed in part."""
 
 
@@ -232,8 +232,11 @@ def more_to_be_had(s: Session, event: ToppedUp, now: Now) -> Reaction:
 @row(METERING, KillRequested)
 def kill(s: Session, event: KillRequested, now: Now) -> Reaction:
     """An operator ends it; its last report is charged like any other."""
+    assert s.answered_at_ms is not None
     ordered = _ordered(but(s, cut_why="operator", marks=marked(s, f"killed_by:{event.by}")), now)
-    return Reaction(ordered, (Store(), _end(ordered)))
+    # Kept in mind by a question that asks for nothing new: where others have the session too, it is in step.
+    kept = AskHold(max(1, s.granted_ms), 0, s.answered_at_ms)
+    return Reaction(but(ordered, asks=s.asks + 1), (kept, _end(ordered)))
 
 
 @row(METERING, CutDue)
