@@ -747,8 +747,10 @@ def _open_meter(part: ActiveCall) -> bool:
 
 
 def _unended(part: ActiveCall) -> bool:
-    """Has the client not said that it has ended?"""
-    return part.session.state is State.METERING or part.session.estimated
+    """Has the client not said that it has ended, or is that not committed?"""
+    session = part.session
+    owing = session.state is State.SETTLING and (session.refusal is None or session.duration_ms > 0)
+    return session.state is State.METERING or session.estimated or owing
 
 
 def _is_over(parts: Sequence[ActiveCall]) -> bool:

@@ -82,13 +82,13 @@ def granted_first(s: Session, event: Granted) -> Reaction:
 @row(METERING, Used, "metering settling")
 def used(s: Session, event: Used, now: Now) -> Reaction:
     """Count the report; cover all that was used and what is wanted, or settle if it was the last."""
-    late = event.number <= s.reported_no and s.counts(event.number)
-    if event.last:  # whatever its number: a repeat would have met the meter's end
-        ended = _filled(s, event) if late else _counted(s, event)
-        return settle(ended, Ended(event.at_ms, ended.used_ms, event.cause, event.ended_by), now)
-    if late:
-        # What was granted since is in use: it stays held behind what is known now.
+    if event.number <= s.reported_no and s.counts(event.number):
+        # What was granted since is in use: it stays held behind what is known now. If this is said to be the
+        # last, it was not: there are later ones.
         return _cover(_filled(s, event), s.usable_ms)
+    if event.last:  # whatever its number: a repeat would have met the meter's end
+        counted = _counted(s, event)
+        return settle(counted, Ended(event.at_ms, counted.used_ms, event.cause, event.ended_by), now)
     wants_ms = None if s.cut_why else event.wants_ms
     if event.number <= s.reported_no:
         again = event.number == s.reported_no and (event.more or s.retry_at_ms is not None)

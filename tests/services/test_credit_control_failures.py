@@ -17,6 +17,7 @@ from ocs.ports import Ending
 from ocs.refusals import Refusal
 from ocs.services.charge_calls import LINGER_MS, ChargeCalls
 from ocs.services.credit_control import ServiceUse
+from ocs.sessions.events import Used
 from ocs.sessions.session import State
 from tests.services.credit_twins import LAPSE_MS, TALK, CreditLab, by_key, data, granted_s, only, talk
 from tests.services.desk import TestDesk
@@ -391,6 +392,21 @@ def test_an_end_that_could_not_be_committed_is_no_yes_and_is_charged_once(
     assert cents(credit.desk, ann) == (990, 0)
 
 
+def test_an_end_that_names_no_service_is_no_yes_either_until_it_is_committed(
+    credit: CreditLab, ann: int
+) -> None:
+    credit.initial(talk(wants_s=0), data(wants_kb=10))
+    credit.update(1, talk(10, 0))
+    credit.desk.ledger.away = AWAY
+    for _ in range(3):
+        with pytest.raises(OutsideError):
+            credit.terminate(2)
+    credit.desk.ledger.away = None
+    credit.wait(2)
+    credit.terminate(2)
+    assert cents(credit.desk, ann) == (990, 0)
+
+
 def test_use_of_a_session_that_nobody_could_look_up_is_no_yes(credit: CreditLab, ann: int) -> None:
     credit.desk.ledger.away = AWAY
     for ask in (credit.update, credit.terminate):
@@ -552,6 +568,49 @@ def test_what_the_first_could_not_open_and_the_other_did_is_not_let_go(two: Cred
     assert granted_s(two.update(1, talk(10, 0), at=other)) == 20
     two.terminate(2, talk(2), at=other)
     assert cents(two.desk, ann) == (988, 0)
+
+
+def test_a_meter_that_went_to_the_other_one_alone_is_not_begun_again_here(two: CreditLab, ann: int) -> None:
+    """News of what was taken may be lost in part."""
+    here, other = two.credit, two.other()
+    two.initial(talk(wants_s=0), data(wants_kb=10))
+    two.update(1, talk(1, 0), at=other)
+    talk_meter = next(one for one in two.sessions_at(here) if one.unit == "second")
+    here._charging.leave(talk_meter.call_id)
+    for at in (here, other):
+        two.update(2, talk(10, 0), at=at)
+    two.terminate(3, data(1), at=here)
+    assert cents(two.desk, ann) == (988, 0)
+
+
+def test_an_end_here_ends_what_began_at_the_other_one(two: CreditLab, ann: int) -> None:
+    other = two.other()
+    two.initial(talk(wants_s=0))
+    two.update(1, data(wants_kb=10), at=other)
+    two.terminate(2, talk(1))
+    assert cents(two.desk, ann) == (999, 0)
+
+
+def test_what_was_said_to_the_other_one_alone_is_no_gap_here(two: CreditLab, ann: int) -> None:
+    """It named a service that is not sold: nothing else was written down of it."""
+    other = two.other()
+    two.initial(talk(wants_s=0))
+    two.wait(10)
+    two.update(1, ServiceUse("99", TALK, wants_ms=None), at=other)
+    two.wait(10)
+    two.terminate(2, talk(5))
+    assert cents(two.desk, ann) == (995, 0)
+
+
+def test_a_daemon_that_was_left_behind_takes_no_step(two: CreditLab, ann: int) -> None:
+    """The one that missed the last report may neither charge nor hold by what it knows."""
+    here, other = two.credit, two.other()
+    two.initial()
+    two.update(1, talk(10, 0), at=other)
+    (stale,) = two.sessions_at(here)
+    two.credit._charging.ask("ims", stale.channel, Used(two.desk.clock.now_ms(), 2, 3_000, last=True))
+    two.desk.settle()
+    assert cents(two.desk, ann) == (987, 0)
 
 
 def test_a_report_that_the_first_could_not_commit_is_counted_by_the_other(two: CreditLab, ann: int) -> None:

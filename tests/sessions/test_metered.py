@@ -132,6 +132,8 @@ CASES: list[tuple[str, Session, Any, int, State, list[Any]]] = [
      State.SETTLING, [AskSettle(15_000)]),
     ("also by a number that came before", metering(), report(1, 5_000, last=True), 20_000,
      State.SETTLING, [AskSettle(15_000)]),
+    ("but a late one says nothing of what came after it", metering(reported_no=2, gaps=GAP),
+     report(1, 6_000, last=True), 20_000, State.METERING, [AskHold(22_000, 12_000, T0)]),
     ("with what stands for missing ones", metering(), report(3, 2_000, missing=(2,), last=True), 20_000,
      State.SETTLING, [AskSettle(20_000)]),
     ("a missing report is estimated by our clock", metering(), report(3, 4_000, 20_000, missing=(2,)), 20_000,
