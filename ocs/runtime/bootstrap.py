@@ -45,13 +45,16 @@ from ocs.runtime.clock import SystemClock
 from ocs.runtime.diameter_doors import DiameterDoors
 from ocs.runtime.housekeeping import prune_keys
 from ocs.runtime.inside import LiveCalls
+from ocs.runtime.ivr_door import IGNORE_RULE, IvrDoor, PrepaidPins, redeeming
 from ocs.runtime.metrics import Metrics
 from ocs.runtime.nas_doors import NasDoors
 from ocs.runtime.prepaid import Prepaid, make_prepaid
 from ocs.runtime.settings import Settings
+from ocs.services.card_calls import PAYER_RULE
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.desk import Desk
 from ocs.services.directory import Directory
+from ocs.services.identify import Rule
 from ocs.services.manage_accounts import ManageAccounts
 from ocs.services.manage_tariffs import refresh_book
 from ocs.services.news import News
@@ -125,11 +128,23 @@ class System:
             apart=apart,
             funds_arrived=self.news.funds_arrived,
         )
+        self.ivr = IvrDoor(
+            self.settings.ivr,
+            self.charging,
+            self.clock,
+            self.metrics,
+            daemon="" if self.charging.desk.alone else self.settings.daemon.full_name(),
+            account=AccountRepository(self.engine).find,
+            simulate=_simulator(self.settings, self.engine, self.book, self.directory),
+            records=RecordRepository(self.engine),
+            pins=PrepaidPins(self.prepaid.pins),
+            redeem=redeeming(self.prepaid.vouchers),
+        )
 
     @property
     def linkless(self) -> set[str]:
         """Names of those whose calls any daemon may be asked about: they have no link of ours."""
-        return {*self.doors.nas, *self.diameter.names}
+        return {*self.doors.nas, *self.diameter.names, self.ivr.name}
 
     def start(self) -> None:
         """Take in the calls that were left open, then open the doors: of every switch that is ours.
@@ -149,10 +164,13 @@ class System:
         self.recovered = True
         self.doors.start()
         self.diameter.start()
+        self.ivr.start()
         self.signals.subscribe(self.news.hear)
 
     def take_over(self, name: str) -> None:
         """This switch is ours from now on: take in its calls, open its door. Raises OutsideError."""
+        if name == self.ivr.name:
+            return  # of this life of the daemon: its calls are here
         log.info("recovered", switch=name, calls=self._recover([name]))
         if name in self.linkless:
             return  # whichever daemon it asks answers
@@ -188,6 +206,7 @@ class System:
         """Refuse new calls, let answers out, let go of the switches, commit what waits. Calls stay up."""
         self.stopping = True
         self.charging.refusing = True
+        self.ivr.stop()
         self.doors.stop()
         self.diameter.stop()
         deadline_ms = self.clock.monotonic_ms() + self.settings.daemon.stop_timeout_s * 1000
@@ -230,7 +249,7 @@ class System:
             self.charging.desk,
             normalise=partial(normalise, plan=settings.numbering.plan()),
             policy=settings.charging.policy(),
-            payer_rules=tuple(rule.rule() for rule in settings.payer),
+            payer_rules=_payer_rules(settings),
             supplier_rules=tuple(rule.rule() for rule in settings.supplier),
             max_open_calls=settings.charging.max_open_calls,
         )
@@ -349,7 +368,7 @@ def build(
             new_call_id=partial(_new_call_id, clock),
             find_call=calls.last_snapshot,
             policy=settings.charging.policy(),
-            payer_rules=tuple(rule.rule() for rule in settings.payer),
+            payer_rules=_payer_rules(settings),
             supplier_rules=tuple(rule.rule() for rule in settings.supplier),
             max_open_calls=settings.charging.max_open_calls,
             alone=not several,
@@ -396,8 +415,10 @@ def _door(
     wanted = next((switch for switch in settings.freeswitch if switch.name == name), None)
     if wanted is None:
         return None
+    config = wanted.config()
+    rules = (IGNORE_RULE, *config.rules) if settings.ivr.listen else config.rules
     return FreeSwitch(
-        replace(wanted.config(), fact_variables=_fact_variables(settings)),
+        replace(config, rules=rules, fact_variables=_fact_variables(settings)),
         charging,
         clock=clock,
         random=jitter,
@@ -484,19 +505,11 @@ def _stored(
     clock: Clock,
 ) -> dict[str, Any]:
     """The services that need nothing but the database, live or not."""
-    policy = settings.charging.policy()
     return {
         "users": ManageUsers(UserRepository(engine), clock),
         "tariffs": tariffs,
         "book": book,
-        "simulate": Simulator(
-            tariffs=book,
-            directory=directory,
-            normalise=partial(normalise, plan=settings.numbering.plan()),
-            rehearse=partial(rehearse, engine),
-            longest_ms=policy.longest_call_ms,
-            floor_ms=policy.floor_ms,
-        ),
+        "simulate": _simulator(settings, engine, book, directory),
         "records": RecordRepository(engine),
         "journal": JournalRepository(engine),
         "check": partial(check, engine),
@@ -504,6 +517,18 @@ def _stored(
         "max_body_bytes": settings.daemon.max_body_bytes,
         "max_sheet_bytes": settings.daemon.max_sheet_bytes,
     }
+
+
+def _simulator(settings: Settings, engine: Engine, book: TariffBook, directory: Directory) -> Simulator:
+    policy = settings.charging.policy()
+    return Simulator(
+        tariffs=book,
+        directory=directory,
+        normalise=partial(normalise, plan=settings.numbering.plan()),
+        rehearse=partial(rehearse, engine),
+        longest_ms=policy.longest_call_ms,
+        floor_ms=policy.floor_ms,
+    )
 
 
 def apart(work: Callable[[], Any]) -> Any:
@@ -548,6 +573,11 @@ def _database_fault(engine: Engine) -> str:
             return "" if is_current(connection) else "its tables are not those of this version"
     except (SQLAlchemyError, OSError, OutsideError) as fault:
         return str(fault).partition("\n")[0]
+
+
+def _payer_rules(settings: Settings) -> tuple[Rule, ...]:
+    """Who pays for a call from the IVR's menu only the IVR says; for the others the settings."""
+    return PAYER_RULE, *(rule.rule() for rule in settings.payer)
 
 
 def _fact_variables(settings: Settings) -> tuple[str, ...]:

@@ -19,8 +19,11 @@ from prometheus_client import Counter, Gauge, Histogram
 from ocs.errors import OutsideError
 from ocs.ivr.engine import Collect, Count, Day, Keys, Money, Spoken, Text
 from ocs.ivr.model import Menus
+from ocs.ledger.model import NotRedeemed, Redeemed
 from ocs.money import minor_exponent
 from ocs.ports import Clock
+from ocs.rating.units import Unit
+from ocs.refusals import VoucherRefusal
 from ocs.runtime.metrics import Metrics
 from ocs.runtime.settings.ivr import IvrSettings
 from ocs.services.card_calls import CUT_CAUSE, PREFIX, CardCalls, LineEnd
@@ -38,18 +41,21 @@ from ocs.services.ivr import (
     Records,
     Redeem,
 )
+from ocs.services.lockout import Locked
 from ocs.services.manage_accounts import AccountView
+from ocs.services.pins import Pins as PinService
+from ocs.services.pins import Verified, Wrong
 from ocs.services.simulate import Simulator
+from ocs.services.vouchers import Vouchers
 from ocs.sessions.events import EndedBy, Mode
 from ocs.sessions.session import Role
+from switch_adapters.freeswitch.config import Offer, OfferRule
 from switch_adapters.freeswitch.frames import text
 from switch_adapters.freeswitch.link import LinkBusy, LinkEvent, LinkLost
 from switch_adapters.freeswitch.outbound import OutboundObserver, OutboundServer
 from switch_adapters.freeswitch.outbound_session import HungUp, OutboundSession
 from switch_adapters.freeswitch.outbound_words import Prompt, Say
 from switch_adapters.freeswitch.translate import attributes
-
-__all__ = ["Checked", "Credited", "IvrDoor", "Pins", "Redeem"]
 
 log = structlog.get_logger("ocs.ivr")
 
@@ -59,9 +65,17 @@ LANGUAGE_VARIABLE: Final = "ocs_language"
 CALL_VARIABLE: Final = "ocs_ivr"
 """The dial plan sets it before it hands a call over: such a call is no business of the other door."""
 
+IGNORE_RULE: Final = OfferRule(Offer.IGNORE, variable=CALL_VARIABLE)
+"""Stands before the rules of every switch of the settings."""
+
 _MOST_FILES: Final = 100
 """Files in one row; FreeSWITCH takes 128."""
 _WEIGHTS: Final = {Text: 1, Count: 8, Money: 16, Day: 16}
+_NOT_REDEEMED: Final = {
+    VoucherRefusal.USED: "used",
+    VoucherRefusal.EXPIRED: "expired",
+    VoucherRefusal.LOCKED: "locked",
+}
 _END_WAIT_MS: Final = 2_000
 """How long the far end's last word is waited for; it comes within milliseconds."""
 
@@ -80,8 +94,8 @@ class IvrDoor:
         account: Callable[[str], AccountView | None],
         simulate: Simulator,
         records: Records,
-        pins: Pins | None,
-        redeem: Redeem | None,
+        pins: Pins,
+        redeem: Redeem,
     ) -> None:
         """`daemon`: the name of this one among several, empty if it is the only one."""
         self._settings = settings
@@ -140,6 +154,48 @@ class IvrDoor:
             code = find_account(desk.payer_rules, ChainMap(call, dict(phone.facts)), Mode.AUTHORISE)
         found = desk.directory.find(code) if code else None
         return found.code if found is not None and found.role is Role.CUSTOMER else None
+
+
+class PrepaidPins:
+    """`ocs.services.pins.Pins` as the menus ask."""
+
+    def __init__(self, pins: PinService) -> None:
+        self._pins = pins
+
+    def check_account(self, account: str, pin: str, caller: str) -> Checked:
+        """See `ocs.services.ivr.Pins`."""
+        return _checked(self._pins.verify_account(account, pin, caller=caller))
+
+    def check_card(self, card: str, pin: str, caller: str) -> Checked:
+        """See `ocs.services.ivr.Pins`."""
+        return _checked(self._pins.verify_card(card, pin, caller=caller))
+
+
+def _checked(answer: Verified | Wrong | Locked) -> Checked:
+    match answer:
+        case Verified(_, account):
+            return Checked("ok", account)
+        case Locked():
+            return Checked("locked")
+        case Wrong():
+            return Checked("wrong")
+
+
+def redeeming(vouchers: Vouchers) -> Redeem:
+    """`ocs.services.vouchers.Vouchers` as the menus ask."""
+
+    def redeem(account: str, code: str, caller: str, key: str) -> Credited:
+        match vouchers.redeem(account, code, caller=caller, key=f"ivr:{key}", actor="ivr"):
+            case Redeemed(ticks=ticks, units=units, unit=unit):
+                return (
+                    Credited("money", ticks) if ticks else Credited("units", 0, units * (unit == Unit.SECOND))
+                )
+            case Locked():
+                return Credited("locked")
+            case NotRedeemed(reason):
+                return Credited(_NOT_REDEEMED.get(reason, "wrong"))
+
+    return redeem
 
 
 class SocketPhone:

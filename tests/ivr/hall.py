@@ -12,10 +12,11 @@ from sqlalchemy import select
 
 from db import tables
 from db.check import check
-from ocs.runtime.ivr_door import Checked, Credited, IvrDoor
+from ocs.runtime.ivr_door import IvrDoor
 from ocs.runtime.metrics import Metrics
 from ocs.runtime.settings.ivr import IvrSettings
 from ocs.services.card_calls import PAYER_RULE
+from ocs.services.ivr import Checked, Credited
 from switch_adapters.scripted.script import FarEnd
 from switch_adapters.scripted.truth import CallTruth
 from tests.scenarios.lab import Lab

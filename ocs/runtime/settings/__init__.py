@@ -18,6 +18,7 @@ from ocs.runtime.settings.charging import ChargingSettings, NumberingSettings, P
 from ocs.runtime.settings.daemon import DaemonSettings, DatabaseSettings, LoggingSettings, RedisSettings
 from ocs.runtime.settings.diameter import DiameterSettings
 from ocs.runtime.settings.freeswitch import FreeSwitchSettings
+from ocs.runtime.settings.ivr import IvrSettings
 from ocs.runtime.settings.nas import NasSettings, RadiusSettings
 from ocs.runtime.settings.prepaid import PrepaidSettings
 
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     nas: tuple[NasSettings, ...] = ()
     """The NAS that ask before a call and report on it: Kamailio, gateways, anything that speaks RADIUS."""
     diameter: DiameterSettings = DiameterSettings()
+    ivr: IvrSettings = IvrSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @field_validator("freeswitch", "nas", "diameter")

@@ -1,0 +1,135 @@
+"""The daemon as it is put together: its own IVR door, PINs, vouchers and payer rules, no stand-ins."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db.check import check
+from ocs.runtime.settings import Settings
+from ocs.services.vouchers import NewBatch
+from switch_adapters.scripted.script import FarEnd
+from tests.ivr.hall import ALICE, Hall
+from tests.scenarios.lab import Lab
+
+
+@dataclass
+class WiredLab(Lab):
+    """A lab whose settings have an IVR."""
+
+    ivr: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> Settings:
+        ivr = {"listen": ["127.0.0.1:0"], "dial": "sofia/gateway/carrier/{destination}", **self.ivr}
+        values = super().settings().model_dump(exclude_unset=True)
+        return Settings.model_validate({**values, "ivr": ivr, "prepaid": {"key": "0" * 32}})
+
+
+class WiredHall(Hall):
+    """Its door is the system's."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        assert lab.system is not None
+        self.door = lab.system.ivr
+        assert self.door.server is not None
+        self.address = self.door.server.addresses[0]
+
+
+@pytest.fixture
+def hall(migrated: Path, tmp_path: Path) -> Iterator[WiredHall]:
+    path = tmp_path / "lab.db"
+    shutil.copy(migrated, path)
+    lab = WiredLab(f"sqlite:///{path}", rules=({"offer": "authorise"},))
+    lab.daemon_starts()
+    lab.tariff()
+    lab.account(ALICE, "5.00")
+    yield WiredHall(lab)
+    if lab.system is not None:
+        assert [one.detail for one in check(lab.system.engine) if not one.ok] == []
+    lab.close()
+
+
+def by_pin(hall: WiredHall, pin: str, **script: Any):
+    call = hall.calls("alice", caller="4930999999", **script)
+    hall.until_asked(call)
+    hall.keys(call, "1", "1", f"{ALICE}#", f"{pin}#")
+    return call
+
+
+def test_a_caller_proves_the_account_tops_it_up_and_calls(hall: WiredHall):
+    system = hall.lab.system
+    assert system is not None
+    system.prepaid.pins.set(ALICE, "86420", actor="lab")
+    ((_, code),) = system.prepaid.vouchers.create(
+        NewBatch("spring", 1, currency="USD", ticks=2_000_000), actor="lab"
+    )
+    call = by_pin(hall, "86420", far_ends=(FarEnd(ring_after_ms=100, answer_after_ms=500),))
+    assert "ocs/en/main_menu.wav" in hall.heard(call)
+    hall.keys(call, "3", f"{code}#")
+    assert hall.lab.balance(ALICE) == "7.00"
+    hall.keys(call, "3", f"{code}#")
+    assert "ocs/en/voucher_used.wav" in hall.heard(call)
+    assert hall.lab.balance(ALICE) == "7.00"
+    hall.keys(call, "1")
+    hall.keys(call, "4930901820#", pause_s=0)
+    for _ in range(200):
+        if hall.far_end_talks(call):
+            break
+        hall.lab.wait(0.25)
+    assert hall.far_end_talks(call)
+    hall.lab.wait(10)
+    hall.lab.hangs_up("alice")
+    hall.lab.wait(5)
+    (record,) = hall.records()
+    assert 10_000 <= record["duration_ms"] <= 11_000
+    assert hall.lab.balance(ALICE) == f"{7 - record['billed_s'] / 100:.2f}"
+
+
+def test_a_wrong_pin_opens_nothing_and_who_goes_on_is_locked_out(hall: WiredHall):
+    system = hall.lab.system
+    assert system is not None
+    system.prepaid.pins.set(ALICE, "86420", actor="lab")
+    call = by_pin(hall, "11111")
+    assert "ocs/en/not_right.wav" in hall.heard(call)
+    hall.keys(call, *(f"{ALICE}#", "11111#") * 3)
+    assert not hall.up(call)
+    again = by_pin(hall, "86420")
+    assert "ocs/en/locked.wav" in hall.heard(again)
+    assert "ocs/en/main_menu.wav" not in hall.heard(again)
+
+
+def test_a_caller_cannot_say_who_pays(hall: WiredHall):
+    """Variables of the call are no facts of the calls that the menu makes."""
+    call = hall.calls("mallory", caller=ALICE)
+    hall.until_asked(call)
+    hall.keys(call, "1")
+    assert "account_or_card" in hall.heard(call)
+
+
+def test_a_daemon_that_is_killed_in_mid_call_charges_what_was_told_once(hall: WiredHall):
+    system = hall.lab.system
+    assert system is not None
+    system.prepaid.pins.set(ALICE, "86420", actor="lab")
+    call = by_pin(hall, "86420", far_ends=(FarEnd(ring_after_ms=100, answer_after_ms=500),))
+    hall.keys(call, "1")
+    hall.keys(call, "4930901820#", pause_s=0)
+    while not hall.far_end_talks(call):
+        hall.lab.wait(0.25)
+    hall.lab.wait(5)
+    for session in list(hall.door.server.sessions):
+        session.drop("killed")
+    hall.door.server._close()
+    hall.lab.daemon_dies()
+    hall.lab.daemon_starts()
+    hall.lab.wait(60)
+    fresh = WiredHall(hall.lab)
+    (record,) = fresh.records()
+    assert record["billed_s"] == 10
+    assert "no_stop" in record["marks"]
+    assert hall.lab.held(ALICE) == "0.00"
