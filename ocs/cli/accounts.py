@@ -10,6 +10,7 @@ import click
 from ocs.cli.client import Client, part
 from ocs.cli.command import Session, leaf
 from ocs.cli.output import counted, fields, moment, say, span, table
+from ocs.cli.pins import pin
 from ocs.errors import CallerError, OutsideError
 from ocs.rating.units import Unit, parse_quantity
 
@@ -21,6 +22,8 @@ def group() -> None:
     A customer or reseller pays us, a supplier is paid. A prepaid account has credit limit 0.
     """
 
+
+group.add_command(pin)
 
 KINDS = click.Choice(["customer", "reseller", "partner", "supplier", "revenue", "cost", "tax", "cash"])
 LIMITS = (
@@ -78,12 +81,22 @@ def create(session: Session, code: str, **options: str | None) -> None:
         _show(session, client.post("/v1/accounts", {"code": code, **_wanted(options)}))
 
 
-@leaf(group, "show", "ocs account show alice", "ocs account show alice --json | jq -r .available")
+@leaf(
+    group, "show",
+    "ocs account show alice",
+    "ocs account show alice --json | jq -r .available",
+    "ocs account show alice --text de",
+)  # fmt: skip
 @click.argument("code")
-def show(session: Session, code: str) -> None:
+@click.option("--text", "language", metavar="LANGUAGE", help="The balance in words, as for a short message.")
+def show(session: Session, code: str, language: str | None) -> None:
     """Balance, what is held, limits and allowances of one account."""
     with session.client() as client:
-        _show(session, client.get(f"/v1/accounts/{part(code)}"))
+        if language is None:
+            _show(session, client.get(f"/v1/accounts/{part(code)}"))
+            return
+        told = client.get(f"/v1/accounts/{part(code)}/balance-text", language=language)
+    session.show(told, lambda: say(told["text"]))
 
 
 @leaf(group, "list", "ocs account list", "ocs account list --parent acme --status blocked")
@@ -223,7 +236,7 @@ def allowance(
     increment: str, expires: str | None, covers_connect_fee: bool, key: str | None,
 ) -> None:  # fmt: skip
     """Give included minutes, octets or other units; calls and sessions that count the same draw them."""
-    unit, quantity = _given(minutes, octets, units, ticks)
+    unit, quantity = given_units(minutes, octets, units, ticks)
     body = {
         "name": name, "unit": unit, "quantity": quantity, "prefixes": list(prefixes), "keys": list(keys),
         "priority": priority, "increment": parse_quantity(increment, unit), "expires_at": expires,
@@ -232,7 +245,10 @@ def allowance(
     _move(session, code, "allowances", body, key)
 
 
-def _given(minutes: int | None, octets: str | None, units: str | None, ticks: str | None) -> tuple[Unit, int]:
+def given_units(
+    minutes: int | None, octets: str | None, units: str | None, ticks: str | None
+) -> tuple[Unit, int]:
+    """The one quantity that the options give. CallerError: none, or several."""
     wanted = [
         (Unit.SECOND, None if minutes is None else str(minutes * 60)),
         (Unit.OCTET, octets),

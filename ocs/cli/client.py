@@ -140,6 +140,10 @@ class Client:
         """PATCH with a JSON body."""
         return self._json(self.open("PATCH", path, body=body))
 
+    def put(self, path: str, body: object) -> Any:
+        """PUT with a JSON body."""
+        return self._json(self.open("PUT", path, body=body))
+
     def delete(self, path: str) -> Any:
         """DELETE."""
         return self._json(self.open("DELETE", path))

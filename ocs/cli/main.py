@@ -18,18 +18,22 @@ from ocs.cli import exits
 from ocs.errors import OcsError
 
 COMMANDS: Final = {
-    "account": ("accounts:group", "Accounts: create, show, list, top up, adjust, block, limits, allowances."),
+    "account": ("accounts:group", "Accounts: create, show, list, top up, adjust, block, limits, PIN."),
     "call": ("calls:group", "Calls that are up: list, show, kill."),
+    "card": ("pins:cards", "Calling cards: numbers that find an account."),
     "cdr": ("cdrs:group", "Call records: list and export."),
     "check": ("checks:check", "Prove that the books are right, or name the rows that are not."),
     "completion": ("completion:completion", "Print the completion script for a shell."),
     "config": ("config:group", "Settings: check the file, show what is in force."),
     "db": ("databases:group", "Database: create or upgrade the tables."),
+    "ivr": ("ivr:group", "Menus of prepaid callers: prompts to record."),
+    "lock": ("pins:locks", "Who must wait after wrong PINs or voucher codes; unlock."),
     "rate": ("rates:rate", "What would this call cost, how long may it last, and why?"),
     "serve": ("serve:serve", "Run the daemon."),
     "switch": ("switches:group", "Switches: the links and how they are."),
     "tariff": ("tariffs:group", "Tariffs: import, list, show, diff."),
     "user": ("users:group", "Users: add, import, list, passwd, move, block, remove."),
+    "voucher": ("vouchers:group", "Vouchers: create, list, show, block, export, redeem."),
 }
 
 

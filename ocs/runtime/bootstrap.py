@@ -50,6 +50,7 @@ from ocs.runtime.metrics import Metrics
 from ocs.runtime.nas_doors import NasDoors
 from ocs.runtime.prepaid import Prepaid, make_prepaid
 from ocs.runtime.settings import Settings
+from ocs.runtime.threads import run_in
 from ocs.services.card_calls import PAYER_RULE
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.desk import Desk
@@ -533,7 +534,7 @@ def _simulator(settings: Settings, engine: Engine, book: TariffBook, directory: 
 
 def apart(work: Callable[[], Any]) -> Any:
     """Run long work in a native thread, so that the calls' loop goes on."""
-    return gevent.get_hub().threadpool.apply(work)
+    return run_in(gevent.get_hub().threadpool, work)
 
 
 def _no_daemon(switch: str, body: bytes, content_type: str) -> None:

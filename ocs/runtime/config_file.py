@@ -124,7 +124,7 @@ def _fields_at(location: tuple[str | int, ...]) -> dict[str, FieldInfo]:
 
 
 def _shown(key: str, value: object) -> str:
-    if re.search(r"(password|token)$", key, re.IGNORECASE) or isinstance(value, dict):
+    if re.search(r"(password|token|secret|\.(old_)?key)$", key, re.IGNORECASE) or isinstance(value, dict):
         return MASK if not isinstance(value, dict) else ""
     if key.lower().endswith("url"):
         return _mask_url(str(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from gevent.threadpool import ThreadPool
@@ -15,6 +16,7 @@ from db.repositories.tries import TryRepository
 from db.repositories.vouchers import VoucherRepository
 from ocs.ports import Clock, Ledger
 from ocs.runtime.settings.prepaid import PrepaidSettings
+from ocs.runtime.threads import run_in
 from ocs.services.lockout import Lockout, ManageLocks
 from ocs.services.pins import Pins
 from ocs.services.vouchers import Vouchers
@@ -63,7 +65,7 @@ def make_prepaid(
             locks,
             clock,
             apart=apart,
-            hashing=lambda work: hashing.apply(work),
+            hashing=partial(run_in, hashing),
         ),
         locks,
     )

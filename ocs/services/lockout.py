@@ -69,12 +69,10 @@ def failed(policy: Policy, tally: Tally, now_ms: int) -> Tally:
 
 
 def taken_back(policy: Policy, tally: Tally, now_ms: int) -> Tally:
-    """One failure less, and the pause that it brought."""
+    """One failure less, and no pause: past the free ones only one try at a time is let in, so it was this
+    one's."""
     left = faded(policy, tally, now_ms)
-    failures = max(0, left.failures - 1)
-    pause_ms = policy.pause_ms(failures)
-    shorter_ms = policy.pause_ms(left.failures) - pause_ms
-    return Tally(failures, left.at_ms, left.locked_until_ms - shorter_ms if pause_ms else 0)
+    return Tally(max(0, left.failures - 1), left.at_ms, 0)
 
 
 Change = Callable[[Mapping[str, Tally]], Mapping[str, Tally] | None]

@@ -19,9 +19,11 @@ from ocs.errors import CallerError, NotFound, OutsideError
 from ocs.runtime import bootstrap
 from ocs.runtime.settings import Settings
 from ocs.runtime.settings.daemon import DatabaseSettings
+from ocs.runtime.settings.prepaid import PrepaidSettings
 from ocs.sessions.events import Mode
 from ocs.sessions.session import Leg, Role, Session, State
 
+KEY = "k" * 32
 TOKEN = "a-token-of-sixteen-or-more"
 CSV = (
     "prefix,name,price,increment,blocked\n49,Germany,0.60,1/1,\n49900,Premium,,,yes\n43,Austria,0.90,60/1,\n"
@@ -104,7 +106,7 @@ def open_office(path: Path, empty: Path) -> tuple[Office, Any]:
     """The office and what closes it. `empty` is a database with tables only."""
     url = f"sqlite:///{path}/office.db"
     shutil.copy(empty, path / "office.db")
-    stored = bootstrap.offline(Settings(database=DatabaseSettings(url=url)))
+    stored = bootstrap.offline(Settings(database=DatabaseSettings(url=url), prepaid=PrepaidSettings(key=KEY)))
     base = stored.__enter__()
     calls, told, cdrs, requests = HandCalls(stored=base.calls.find), [], [], []  # type: ignore[var-annotated]
     parts = {"database": ""}
