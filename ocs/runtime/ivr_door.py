@@ -362,6 +362,7 @@ class BridgedLine:
                 {
                     "origination_uuid": self.channel,
                     "ocs_call_id": call_id,
+                    "media_timeout": "60000",  # a far end that vanished without a BYE must not stay billable
                     "execute_on_answer_ocs": f"sched_hangup +{self._deadman_s(granted_ms)} {CUT_CAUSE}",
                 },
                 ring_s=self._settings.ring_s,

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from ocs.runtime.config_file import load
+from ocs.runtime.ivr_door import CALL_VARIABLE
 from ocs.runtime.metrics import Metrics
 from switch_adapters.freeswitch.config import Offer
 
@@ -177,6 +178,18 @@ def test_transfers_go_where_the_dial_plan_expects_them(tmp_path: Path) -> None:
         c.attrib["expression"] for c in out.iter("condition") if c.attrib["field"] == "destination_number"
     ]
     assert re.fullmatch(patterns[0], "4930901820")
+
+
+def test_callers_of_the_ivr_are_handed_over_and_are_no_business_of_the_other_door() -> None:
+    (ivr,) = [e for e in contexts()["customers"].iter("extension") if e.attrib["name"] == "ivr"]
+    actions = [(a.attrib["application"], a.attrib.get("data", "")) for a in ivr.iter("action")]
+    names = [extension.attrib["name"] for extension in contexts()["customers"].iter("extension")]
+    assert names.index("emergency") < names.index("ivr") < names.index("authorise")
+    socket = actions.index(("socket", "ocs:8084 async full"))
+    assert f"{CALL_VARIABLE}=true" in [data for _, data in actions[:socket]]
+    assert actions[-1][0] == "hangup"
+    assert 'listen = ["0.0.0.0:8084"]' in (DOCKER / "ocs.toml").read_text()
+    assert not any("8084" in port for service in SERVICES.values() for port in service.get("ports", ()))
 
 
 def test_the_modules_that_are_loaded_are_those_that_are_built() -> None:
