@@ -28,7 +28,6 @@ COMMANDS: Final = {
     "db": ("databases:group", "Database: create or upgrade the tables."),
     "ivr": ("ivr:group", "Menus of prepaid callers: prompts to record."),
     "lock": ("pins:locks", "Who must wait after wrong PINs or voucher codes; unlock."),
-    "ivr": ("ivr:group", "Menus of prepaid callers: prompts to record."),
     "rate": ("rates:rate", "What would this call cost, how long may it last, and why?"),
     "serve": ("serve:serve", "Run the daemon."),
     "switch": ("switches:group", "Switches: the links and how they are."),
