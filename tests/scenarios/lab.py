@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from db import tables
 from db.check import check
-from ocs.ledger.model import Posted
+from ocs.ledger.model import Posted, Redeemed
 from ocs.money import format_amount, parse_amount
 from ocs.ports import Timer
 from ocs.runtime.bootstrap import System, build, services
@@ -25,6 +25,7 @@ from ocs.runtime.clock import ManualClock
 from ocs.runtime.settings import Settings
 from ocs.services.manage_accounts import NewAccount
 from ocs.services.manage_tariffs import import_tariff
+from ocs.services.vouchers import NewBatch
 from switch_adapters.scripted.cdr import json_cdr
 from switch_adapters.scripted.channels import Channel
 from switch_adapters.scripted.script import CallScript, FarEnd, Turn
@@ -138,6 +139,7 @@ class Lab:
                 "charging": {**CHARGING, **self.charging},
                 "freeswitch": [switch],
                 "payer": [{"match": "variable:ocs_account"}],
+                "prepaid": {"key": "k" * 32},
             }
         )
 
@@ -195,6 +197,17 @@ class Lab:
         )
         assert isinstance(outcome, Posted), outcome
         self._running().charging.topped_up(account.account_id)
+        self.settle()
+
+    def voucher(self, code: str, amount: str) -> None:
+        """A voucher is made, and the caller uses it up."""
+        number = next(self._keys)
+        batch = NewBatch(f"lab-{number}", 1, currency="USD", ticks=parse_amount(amount, "USD"))
+        ((_, digits),) = self.services.prepaid.vouchers.create(batch, actor="lab")
+        outcome = self.services.prepaid.vouchers.redeem(
+            code, digits, caller="4930123456", key=str(number), actor="ivr"
+        )
+        assert isinstance(outcome, Redeemed), outcome
         self.settle()
 
     def block(self, code: str) -> None:

@@ -37,6 +37,7 @@ from tests.scenarios.vocabulary import (
     switch_forgets,
     switch_restarts,
     top_up,
+    voucher,
     wait,
     warned,
 )
@@ -272,6 +273,13 @@ THE_END_OF_THE_MONEY = (
     Scenario(
         "money that comes in after the warning cancels the cut",
         happens=(call("c1", talk_s=30), wait(10), warned("c1", 7.0), top_up("alice", "1.00"), wait(40)),
+        charged={"c1": Charge(30, "0.30")},
+        before={"alice": "0.12"},
+        after={"alice": "0.82"},
+    ),
+    Scenario(
+        "a voucher that is used after the warning cancels the cut",
+        happens=(call("c1", talk_s=30), wait(10), warned("c1", 7.0), voucher("alice", "1.00"), wait(40)),
         charged={"c1": Charge(30, "0.30")},
         before={"alice": "0.12"},
         after={"alice": "0.82"},

@@ -131,6 +131,19 @@ def test_a_top_up_through_one_extends_a_call_on_the_other(lab: Pair) -> None:
     assert list(lab.broken()) == []
 
 
+def test_a_voucher_used_at_one_extends_a_call_on_the_other(lab: Pair) -> None:
+    lab.account("alice", "0.12")
+    lab.call("c1", talk_s=30)
+    lab.wait(8)
+    assert lab.row("c1")["state"] == "draining"
+    lab.at("b")
+    lab.voucher("alice", "1.00")
+    lab.until(lambda: lab.row("c1")["state"] == "talking", "the extension")
+    lab.wait(60)
+    assert lab.charged("c1") == "0.30"
+    assert list(lab.broken()) == []
+
+
 def test_a_kill_order_to_one_reaches_the_call_on_the_other(lab: Pair) -> None:
     lab.account("alice", "1.00")
     lab.call("c1")

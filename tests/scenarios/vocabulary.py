@@ -99,6 +99,10 @@ def top_up(code: str, amount: str) -> Step:
     return lambda lab: lab.top_up(code, amount)
 
 
+def voucher(code: str, amount: str) -> Step:
+    return lambda lab: lab.voucher(code, amount)
+
+
 def block(code: str) -> Step:
     return lambda lab: lab.block(code)
 
