@@ -58,7 +58,7 @@ class MenusError(CallerError):
 
 def default_menus() -> str:
     """The text of the menus that come with the product."""
-    return resources.files("ocs.ivr").joinpath("menus/default.toml").read_text(encoding="utf-8")
+    return resources.files("ocs.ivr.menus").joinpath("default.toml").read_text(encoding="utf-8")
 
 
 def load(text: str, languages: Sequence[str] = ()) -> Menus:

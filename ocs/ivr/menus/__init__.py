@@ -1,0 +1,1 @@
+"""The menus that come with the product."""
