@@ -370,20 +370,21 @@ class BridgedLine:
         except HungUp as hung_up:
             gone, cause = True, hung_up.cause
         finally:
+            over_ms = self._clock.now_ms()
             last = self._last_word() if self._answered_us else None
             for name in ("CHANNEL_ANSWER", "CHANNEL_HANGUP_COMPLETE"):
                 self._session.unregister_handle(name, self._hear)
         by = EndedBy.CALLER if gone else EndedBy.CALLEE
         if not self._answered_us:
-            return LineEnd(cause or "ORIGINATOR_CANCEL", self._clock.now_ms(), by=by)
+            return LineEnd(cause or "ORIGINATOR_CANCEL", over_ms, by=by)
         answered_at_ms = self._answered_us // 1000
         if last is not None:
             cause = text(last, "Hangup-Cause") or text(last, "variable_hangup_cause") or cause
-            ended_ms = _number(last, "Caller-Channel-Hangup-Time") // 1000 or self._clock.now_ms()
+            ended_ms = _number(last, "Caller-Channel-Hangup-Time") // 1000 or over_ms
             talk_ms = _number(last, "variable_billmsec") or max(0, ended_ms - answered_at_ms)
             return LineEnd(cause, ended_ms, answered_at_ms, talk_ms, by)
         known = self._session.connected  # a channel that lingers is over, and the far end with it
-        return LineEnd(cause, self._clock.now_ms(), answered_at_ms, None, by, known)
+        return LineEnd(cause, over_ms, answered_at_ms, max(0, over_ms - answered_at_ms), by, known)
 
     def limit(self, left_ms: int) -> bool:
         """See `Line.limit`. Timers add up, so the old one goes first."""
