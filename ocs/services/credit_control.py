@@ -217,6 +217,8 @@ class CreditControl:
 
     def initial(self, request: CreditRequest) -> CreditAnswer:
         """A session begins: hold what each service wants. Raises Unavailable."""
+        if not self._charging.desk.alone:
+            self._meet(request)  # an update may have come before, elsewhere
         if not self._parts(request):
             self._numbers.pop(request.session_id, None)
         self._numbered(request)
@@ -226,15 +228,14 @@ class CreditControl:
         """Count what was used, hold what is wanted; a service that is new begins. Raises Unavailable."""
         self._meet(request)
         missing = self._numbered(request)
-        parts = self._parts(request)
-        if not parts and not any(use.used_ms for use in request.services):
+        if not self._parts(request) and not any(use.used_ms for use in request.services):
             log.info("session_unknown", client=self.name, session=request.session_id)
-        self._nothing_of_others(request, parts)
         pooled = sum(use.pool for use in request.services) > 1
         if pooled:
             counted = tuple(replace(use, wants_ms=None) for use in request.services if use.pool)
             self._each(counted, lambda use: self._report(request, use, missing))
         grants = self._each(request.services, lambda use: self._report(request, use, missing, more=pooled))
+        self._nothing_of_others(request)
         self._put_down(request, missing)
         return _answer(grants)
 
@@ -246,11 +247,11 @@ class CreditControl:
         else:
             self._read(request.session_id)  # a meter may have begun elsewhere
         missing = self._numbered(request)
-        parts = self._parts(request)
-        self._nothing_of_others(request, parts)
         uses = tuple(replace(use, wants_ms=None, last=True) for use in request.services)
         grants = self._each(uses, lambda use: self._report(request, use, missing))
-        self._each([part for part in parts if _unended(part)], lambda part: self._end(request, part, missing))
+        self._nothing_of_others(request)
+        unended = [part for part in self._parts(request) if _unended(part)]
+        self._each(unended, lambda part: self._end(request, part, missing))
         self._numbers.pop(request.session_id, None)
         return CreditAnswer(grants, None)
 
@@ -375,14 +376,19 @@ class CreditControl:
             ended_by=request.ended_by,
         )
         known = self._meter(request, use.key)
-        if known is None and (use.used_ms or not use.last or not self._charging.desk.alone):
+        strange = known is None or request.number < known.session.first_no
+        if strange and (use.used_ms or not use.last or not self._charging.desk.alone):
             # It may have ended long ago and be forgotten here, or be at another daemon without the rest.
             self._read(request.session_id)
             known = self._meter(request, use.key)
-        ends = known is not None and use.last and _open_meter(known)
-        before = known is not None and request.number < known.session.first_no and not ends
+        before = known is not None and request.number < known.session.first_no
         if known is not None and not (before and use.used_ms):
-            return self._grant(use, self._ask(known.session.channel, used))
+            grant = self._grant(use, self._ask(known.session.channel, used))
+            lapsed = grant.refusal is Refusal.CALL_CLOSED and known.session.estimated
+            if not lapsed or not any(map(_open_meter, self._parts(request))):
+                return grant
+            # It was silent for too long, the session was not: it goes on with a meter of its own.
+            return self._grant(use, self._begin(request, replace(use, used_ms=0)))
         over = before or _is_over(self._parts(request))
         if not use.used_ms:  # a service that begins in mid session, or one that never did
             if use.last:
@@ -403,10 +409,10 @@ class CreditControl:
         came = Used(request.at_ms, request.number, wants_ms=here.session.usable_ms, missing=missing)
         self._ask(here.session.channel, came)
 
-    def _nothing_of_others(self, request: CreditRequest, parts: Iterable[ActiveCall]) -> None:
+    def _nothing_of_others(self, request: CreditRequest) -> None:
         """A request that was missing is here: what stands for it in services that it does not name, goes."""
         named = {use.key for use in request.services}
-        for part in parts:
+        for part in self._parts(request):
             if request.number in part.session.missing and _key(part) not in named:
                 self._ask(part.session.channel, Used(request.at_ms, request.number))
 
@@ -619,12 +625,12 @@ class CreditControl:
     def _meter(self, request: CreditRequest, key: str) -> ActiveCall | None:
         """The meter that this request's word on a service is for; None: one begins with it."""
         number = request.number
-        parts = sorted((part for part in self._parts(request) if _key(part) == key), key=_age)
+        parts = sorted((part for part in self._parts(request) if _key(part) == key), key=_age, reverse=True)
         counted = (part for part in parts if part.session.has_counted(number))
         missed = (
             part for part in parts if number <= part.session.reported_no and part.session.counts(number)
         )
-        known = next(counted, None) or next(missed, None) or (parts[-1] if parts else None)
+        known = next(counted, None) or next(missed, None) or (parts[0] if parts else None)
         if known is None:
             return None
         session = known.session

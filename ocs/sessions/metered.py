@@ -8,6 +8,7 @@ must have been used is estimated within what was granted and what our clock show
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ocs.ledger.model import Granted, Refused
@@ -86,7 +87,7 @@ def used(s: Session, event: Used, now: Now) -> Reaction:
         # What was granted since is in use: it stays held behind what is known now. If this is said to be the
         # last, it was not: there are later ones.
         return _cover(_filled(s, event), s.usable_ms)
-    if event.last:  # whatever its number: a repeat would have met the meter's end
+    if event.last and event.number >= s.reported_no:  # a repeat would have met the meter's end
         counted = _counted(s, event)
         return settle(counted, Ended(event.at_ms, counted.used_ms, event.cause, event.ended_by), now)
     wants_ms = None if s.cut_why else event.wants_ms
@@ -271,6 +272,7 @@ def used_after_the_end(s: Session, event: Used, now: Now) -> Reaction:
     """A repeat changes nothing; a report that was missing, or that we had stopped waiting for, corrects."""
     if event.number <= s.reported_no and s.counts(event.number):
         counted = _filled(s, event)
+        event = replace(event, cause=s.cause, ended_by=s.ended_by)  # late news says nothing of the end
     elif event.number > s.reported_no:
         counted = _counted(s, event)
     else:

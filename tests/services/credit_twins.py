@@ -87,6 +87,8 @@ class CreditLab:
         self.calls = CallRepository(desk.engine)
         self.control = ScriptedSessions()
         self.taken: list[str] = []
+        self.reads_away = True
+        """Does a database that is away not answer reads either?"""
         self.sell("retail-data", "10$", "0:0.01/1000+1", "octet")
         self.sell("retail-sms", "20$", "0:0.05/1+1", "unit")
         self.credit = self.new_credit(desk.charging if alone else desk.new_life(alone=False))
@@ -141,7 +143,7 @@ class CreditLab:
         return rehearse(self.desk.engine, hold).outcome
 
     def _load_session(self, name: str, session: str) -> Any:
-        if self.desk.ledger.away is not None:
+        if self.desk.ledger.away is not None and self.reads_away:
             raise self.desk.ledger.away
         return self.calls.of_session(name, session)
 

@@ -244,8 +244,7 @@ def test_numbers_that_begin_again_lose_no_use(credit: CreditLab, ann: int) -> No
     credit.update(0xFFFFFFFF, talk(10, 0))
     for _ in range(2):
         assert credit.update(0, talk(10, 0)).refusal is Refusal.CALL_CLOSED
-    credit.terminate(1, talk(1))
-    assert cents(credit.desk, ann) == (979, 0)
+    assert cents(credit.desk, ann) == (990, 30)
 
 
 # --- reports that are missing, late or in another order ---------------------------------------------

@@ -558,6 +558,7 @@ def test_the_other_one_does_not_give_up_a_session_that_goes_on_here(two: CreditL
 
 def test_what_the_first_could_not_open_and_the_other_did_is_not_let_go(two: CreditLab, ann: int) -> None:
     other = two.other()
+    two.reads_away = False
     two.desk.ledger.away = AWAY
     assert two.initial().refusal is Refusal.UNAVAILABLE
     two.desk.ledger.away = None
@@ -647,3 +648,31 @@ def test_sessions_whose_daemon_died_are_taken_in_and_lapse(two: CreditLab, ann: 
     other.take_in_orphans()
     two.wait(1)
     assert cents(two.desk, ann) == (970, 0)
+
+
+def test_a_service_that_was_silent_too_long_goes_on_with_the_session(credit: CreditLab, ann: int) -> None:
+    credit.initial(talk(wants_s=0), data(wants_kb=10))
+    credit.update(1, talk(1, 0), data(1, 10))
+    for number in range(2, 5):
+        credit.wait(LAPSE_S / 2)
+        credit.update(number, data(1, 10))
+    assert credit.control.ended == [], "the session is there"
+    answer = by_key(credit.update(5, talk(30, 0), data(1, 10)))
+    assert (answer[""].granted_ms, answer[""].refusal) == (20_000, None)
+    for _ in range(2):
+        credit.terminate(6, talk(2), data(1))
+    assert cents(credit.desk, ann) == (1000 - 33 - 6, 0)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_was_reported_and_acknowledged_before_a_death_is_not_counted_again(
+    credit: CreditLab, ann: int, number: int
+) -> None:
+    """The repeat of a service's end comes to a daemon that has taken in only what is open."""
+    credit.initial(talk(wants_s=0), data(wants_kb=10))
+    credit.update(1, data(3, last=True))
+    credit.update(2, data(0, 10))
+    credit.restart()
+    credit.update(1, data(3, last=True))
+    credit.terminate(3, talk(1), data(number))
+    assert cents(credit.desk, ann) == (996 - number, 0)
