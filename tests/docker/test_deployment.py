@@ -105,14 +105,14 @@ def test_the_daemons_settings_load_as_compose_gives_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in COMPOSE["secrets"]:
-        (tmp_path / name).write_text("a-secret-of-sixteen-or-more\n")
+        (tmp_path / name).write_text("a-secret-of-thirty-two-characters-or-more\n")
     path = tmp_path / "ocs.toml"
     path.write_text((DOCKER / "ocs.toml").read_text().replace("/run/secrets", str(tmp_path)))
     for name, value in SERVICES["ocs"]["environment"].items():
         if name.startswith("OCS__"):
             monkeypatch.setenv(name, value.replace("/run/secrets", str(tmp_path)))
     settings = load(path)
-    assert settings.database.full_url().password == "a-secret-of-sixteen-or-more"
+    assert settings.database.full_url().password == "a-secret-of-thirty-two-characters-or-more"
     assert settings.freeswitch[0].host in SERVICES
     assert settings.daemon.http_listen.endswith(":8080")
     assert settings.freeswitch[0].config().rules[0].offer is Offer.IGNORE

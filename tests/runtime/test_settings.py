@@ -187,19 +187,29 @@ name = "gw"
 addresses = ["192.0.2.1"]
 secret = "hush"
 number_password = "hush"
+[prepaid]
+key = "hush-hush-hush-hush-hush-hush-hush-hush"
+old_key = "hush-hush-hush-hush-hush-hush-hush-hush-2"
 """
 
 
 def test_shown_settings_mask_every_secret_and_load_again(tmp_path: Path) -> None:
     shown = render(load(write(tmp_path, SECRETS)))
     assert "hush" not in shown
-    assert shown.count(MASK) == 9
+    assert shown.count(MASK) == 11
     assert tomllib.loads(shown)["freeswitch"][0]["name"] == "fs1"
 
 
 def test_a_wrong_secret_is_not_repeated_in_the_report(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load(write(tmp_path, "[daemon]\ntoken = 'hunter2'\n[database]\nurl = 'mysql://u:hunter2@h/d'"))
+    assert "hunter2" not in repr(caught.value.problems)
+
+
+@pytest.mark.parametrize("key", ["key", "old_key"])
+def test_a_key_that_is_too_short_is_not_repeated_either(tmp_path: Path, key: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, f"[prepaid]\n{key} = 'hunter2'"))
     assert "hunter2" not in repr(caught.value.problems)
 
 

@@ -332,6 +332,7 @@ def test_fifty_guesses_at_once_are_no_cheaper_than_in_turn(
     answers = [one.value for one in asked]
     assert answers.count(UNKNOWN) == POLICY.free + 1
     assert sum(isinstance(answer, Locked) for answer in answers) == 50 - POLICY.free - 1
+    assert set(tries(desk).values()) == {POLICY.free + 1}
     another.committer.close()
 
 
