@@ -19,7 +19,8 @@ from db.check import check
 from ocs.refusals import Refusal
 from ocs.services import credit_control
 from ocs.services.charge_calls import LINGER_MS
-from ocs.services.credit_control import METERS_MOST, REUSED_MS, ServiceTerms, ServiceUse
+from ocs.services.credit_control import METERS_MOST, ServiceTerms, ServiceUse
+from ocs.services.credit_meters import REUSED_MS
 from ocs.sessions.events import EndedBy
 from ocs.sessions.session import State
 from tests.services.credit_twins import CENT, KB, TALK, CreditLab, by_key, data, granted_s, only, sms, talk
@@ -365,7 +366,7 @@ def test_what_is_remembered_as_missing_is_bounded(credit: CreditLab) -> None:
     assert len(credit.session().gaps) <= 16
     credit.update(1_000_000, talk(1, 0))
     assert len(credit.session().gaps) <= 16
-    assert credit.credit._numbers["s"].missing == tuple(range(999_992, 1_000_000))
+    assert credit.credit._meters._numbers["s"].missing == tuple(range(999_992, 1_000_000))
 
 
 # --- sessions that nobody knows ----------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_an_event_whose_daemon_died_in_the_middle_is_charged_with_its_repeat(
     credit: CreditLab, ann: int
 ) -> None:
     request = credit.request(0, sms(wants=3))
-    credit.credit._begin(request, request.services[0], reports=True, whole_ms=3_000)
+    credit.credit._meters.begin(request, request.services[0], reports=True, whole_ms=3_000)
     credit.restart()
     assert cents(credit.desk, ann) == (1000, 15)
     assert only(credit.debit(sms(wants=3), repeated=True)).granted_ms == 3_000
@@ -136,7 +136,7 @@ def test_an_event_whose_daemon_died_in_the_middle_is_charged_with_its_repeat(
 
 def test_or_lapses_if_none_comes_and_may_come_late(credit: CreditLab, ann: int) -> None:
     request = credit.request(0, sms(wants=3))
-    credit.credit._begin(request, request.services[0], reports=True, whole_ms=3_000)
+    credit.credit._meters.begin(request, request.services[0], reports=True, whole_ms=3_000)
     credit.restart()
     credit.wait(61)
     assert cents(credit.desk, ann) == (1000, 0)
