@@ -306,6 +306,17 @@ def test_a_record_says_what_its_quantity_rests_on(
     assert react(before, event, at(90_000)).session.marks == marks
 
 
+def test_late_news_says_nothing_of_how_it_ended() -> None:
+    ended = closed(reported_no=2, gaps=GAP, cause="TERMINATED", ended_by=EndedBy.OPERATOR)
+    late = react(ended, report(1, 6_000, cause="SERVICE_ENDED"), at(20_000)).session
+    assert (late.cause, late.ended_by) == ("TERMINATED", EndedBy.OPERATOR)
+
+
+def test_an_end_that_adds_nothing_to_one_that_waits_is_no_correction() -> None:
+    again = react(settling(), report(2, last=True), at(20_000)).session
+    assert (again.cdr, again.marks, again.reported_no) == (None, (), 2)
+
+
 def test_use_of_one_that_was_refused_has_the_price_of_its_beginning() -> None:
     octets = react(closed(**REFUSED, unit="octet"), report(1, 5_000_000_000), at(20_000)).session
     assert octets.answered_at_ms == octets.offered_at_ms
