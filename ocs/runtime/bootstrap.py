@@ -17,14 +17,11 @@ from typing import Any
 import gevent
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from db.check import check
 from db.committer import Committer
-from db.engine import make_engine, reading
 from db.live.memory import MemorySignals
 from db.live.redis_signals import RedisSignals
-from db.migrate import is_current
 from db.rehearse import rehearse
 from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
@@ -42,6 +39,7 @@ from ocs.ports import Clock, Signals
 from ocs.rating.book import TariffBook
 from ocs.rating.destinations import normalise
 from ocs.runtime.clock import SystemClock
+from ocs.runtime.database import database_fault, open_committer, open_engine
 from ocs.runtime.diameter_doors import DiameterDoors
 from ocs.runtime.housekeeping import prune_keys
 from ocs.runtime.inside import LiveCalls
@@ -261,7 +259,7 @@ class System:
     def readiness(self) -> Readiness:
         """May calls be sent here?"""
         parts = {
-            "database": _database_fault(self.engine),
+            "database": database_fault(self.engine),
             "recovery": "" if self.recovered else "open calls are being read",
             "stopping": "the daemon is stopping" if self.stopping else "",
         }
@@ -351,10 +349,10 @@ def build(
     """Everything, ready to start. Raises OutsideError if the database is away or not upgraded."""
     clock = clock or SystemClock()
     metrics = Metrics(__version__)
-    engine = _engine(settings)
+    engine = open_engine(settings)
     tariffs, book, calls = TariffRepository(engine), TariffBook(), CallRepository(engine)
     refresh_book(tariffs, book, clock.now_ms(), _versions_of_open_calls(calls))
-    committer = _committer(settings, engine, clock, metrics)
+    committer = open_committer(settings, engine, clock, metrics)
     payers, credentials = PayerRepository(engine), UserRepository(engine)
     directory = Directory(payers.payer, clock, payers, apart)
     several = bool(settings.redis.url) and engine.dialect.name == "postgresql"  # SQLite: one daemon
@@ -474,10 +472,10 @@ def services(system: System) -> Services:
 def offline(settings: Settings) -> Iterator[Services]:
     """The same services on the database alone: no calls, no switches."""
     clock = SystemClock()
-    engine = _engine(settings)
+    engine = open_engine(settings)
     tariffs, book = TariffRepository(engine), TariffBook()
     refresh_book(tariffs, book, clock.now_ms())
-    committer = _committer(settings, engine, clock, Metrics(__version__))
+    committer = open_committer(settings, engine, clock, Metrics(__version__))
     repository, calls = AccountRepository(engine), CallRepository(engine)
     try:
         yield Services(
@@ -539,41 +537,6 @@ def apart(work: Callable[[], Any]) -> Any:
 
 def _no_daemon(switch: str, body: bytes, content_type: str) -> None:
     raise OutsideError("records of switches are taken by the daemon", hint="start it: ocs serve")
-
-
-def _engine(settings: Settings) -> Engine:
-    wanted = settings.database
-    engine = make_engine(
-        wanted.full_url(),
-        pool_size=wanted.pool_size,
-        connect_timeout_s=wanted.connect_timeout_s,
-        statement_timeout_ms=wanted.statement_timeout_ms,
-    )
-    fault = _database_fault(engine)
-    if fault:
-        engine.dispose()
-        raise OutsideError(f"the database {wanted.full_url()} cannot be used: {fault}", hint="ocs db upgrade")
-    return engine
-
-
-def _committer(settings: Settings, engine: Engine, clock: Clock, metrics: Metrics) -> Committer:
-    wanted = settings.database
-    return Committer(
-        engine,
-        clock,
-        max_batch=wanted.batch_max_commands,
-        max_wait_ms=wanted.batch_wait_ms,
-        queue_bound=wanted.queue_max_commands,
-        observer=metrics,
-    )
-
-
-def _database_fault(engine: Engine) -> str:
-    try:
-        with reading(engine) as connection:
-            return "" if is_current(connection) else "its tables are not those of this version"
-    except (SQLAlchemyError, OSError, OutsideError) as fault:
-        return str(fault).partition("\n")[0]
 
 
 def _payer_rules(settings: Settings) -> tuple[Rule, ...]:
