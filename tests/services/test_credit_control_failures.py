@@ -556,13 +556,16 @@ def test_the_other_one_does_not_give_up_a_session_that_goes_on_here(two: CreditL
     assert cents(two.desk, ann) == (950, 0)
 
 
-def test_what_the_first_could_not_open_and_the_other_did_is_not_let_go(two: CreditLab, ann: int) -> None:
+@pytest.mark.parametrize("wait_s", [0, 1])
+def test_what_the_first_could_not_open_and_the_other_did_is_not_let_go(
+    two: CreditLab, ann: int, wait_s: float
+) -> None:
     other = two.other()
     two.reads_away = False
     two.desk.ledger.away = AWAY
     assert two.initial().refusal is Refusal.UNAVAILABLE
     two.desk.ledger.away = None
-    two.wait(1)
+    two.wait(wait_s)
     assert granted_s(two.initial(at=other)) == 20
     two.wait(40)
     assert cents(two.desk, ann) == (1000, 20)
