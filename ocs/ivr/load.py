@@ -24,7 +24,7 @@ _KEY: Final = re.compile(r"[0-9*#]")
 _TOP: Final = frozenset(
     {
         "start", "end", "languages", "tries", "wrong", "first_timeout_ms", "inter_digit_ms", "texts", "nodes",
-        "currencies",
+        "currencies", "minus",
     }
 )  # fmt: skip
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
@@ -118,6 +118,7 @@ class _Reader:
             first_timeout_ms=self._top_number("first_timeout_ms", 5_000, 1_000, 30_000),
             inter_digit_ms=self._top_number("inter_digit_ms", 3_000, 500, 15_000),
             currencies=self._currencies(),
+            minus=self._minus(),
         )
 
     # --- parts of it ------------------------------------------------------------------------------
@@ -147,6 +148,12 @@ class _Reader:
                 self._prompt(key, name)
             found[code] = (pair[0], pair[1])
         return found
+
+    def _minus(self) -> str:
+        name = str(self._data.get("minus", ""))
+        if name:
+            self._prompt("minus", name)
+        return name
 
     def _node(self, name: str, value: Any) -> Node | None:
         key = f"nodes.{name}"

@@ -115,3 +115,5 @@ class Menus:
     inter_digit_ms: int = 3_000
     currencies: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Currency to its prompts for the major and the minor unit; without them the switch's own words."""
+    minus: str = ""
+    """Prompt before what is owed, as switches speak no number below nothing. Empty: the switch may try."""

@@ -316,6 +316,9 @@ class SocketPhone:
         """Down to the minor unit: nobody is told of more than there is."""
         places = minor_exponent(currency)
         sign = "-" if ticks < 0 else ""
+        if sign and self._menus.minus:
+            yield self._file(self._menus.minus)
+            sign = ""
         major, minor = divmod(abs(ticks) // 10_000, 10**places)
         names = self._menus.currencies.get(currency)
         if names is None:

@@ -233,6 +233,10 @@ class OutboundConfig:
     """On top of what an application may take by its own time-outs, before the switch is given up."""
     sound_extension: str = "wav"
     """Of the files that spoken numbers are made of."""
+    said_sounds: Mapping[str, str] = field(default_factory=dict)
+    """By language, the folder of those files: `say_string` names them without the language's sound-prefix.
+    A language that is not here: where all of the switch's sounds are (its sound_prefix or sounds_dir).
+    """
     stop_s: float = 5.0
     """How long `stop` waits for calls to be ended."""
     link: LinkLimits = _CALL_LIMITS

@@ -365,9 +365,8 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
             if isinstance(prompt, str):
                 found.append((words.sound_file(prompt),))
             else:
-                found.append(
-                    words.said_files(self._command(prompt.command(self.config.sound_extension)).text)
-                )
+                said = self._command(prompt.command(self.config.sound_extension)).text
+                found.append(words.said_files(said, self.config.said_sounds.get(prompt.language, "")))
                 if not found[-1]:
                     log.warning("the switch cannot say this", channel=self._uuid, prompt=repr(prompt))
         return found

@@ -100,10 +100,13 @@ def sound_file(path: str) -> str:
     return path
 
 
-def said_files(reply: str) -> tuple[str, ...]:
-    """The files in the answer to `Say.command`; none if the switch cannot say it."""
+def said_files(reply: str, folder: str = "") -> tuple[str, ...]:
+    """The files in the answer to `Say.command`, in that folder; none if the switch cannot say it."""
     scheme, _, rest = reply.partition("://")
-    return tuple(sound_file(part) for part in rest.split("!") if part) if scheme == "file_string" else ()
+    if scheme != "file_string":
+        return ()
+    within = f"{folder}/" if folder else ""
+    return tuple(sound_file(part if "://" in part else within + part) for part in rest.split("!") if part)
 
 
 def file_string(files: Sequence[str]) -> str:

@@ -206,6 +206,13 @@ def test_values_are_spoken_as_the_switch_knows_them_and_never_more_than_there_is
     assert found == spoken
 
 
+def test_what_is_owed_is_told_with_a_word_because_switches_speak_no_number_below_nothing():
+    phone = SocketPhone(None, IvrSettings(), replace(MENUS, minus="hm"), None)  # type: ignore[arg-type]
+    sounds = list(phone._prompts(Money(-5_070_000, "EUR")))
+    assert sounds[0] == "ocs/en/hm.wav"
+    assert [one.value for one in sounds if not isinstance(one, str)] == ["5", "7"]
+
+
 def test_what_is_long_is_played_in_rows_that_the_switch_can_take():
     phone = SocketPhone(None, IvrSettings(), MENUS, None)  # type: ignore[arg-type]
     parts = [Keys("4930901820")] * 30

@@ -35,7 +35,9 @@ PHONE = """<user id="{0}">
 class FreeSwitch:
     """One installation under `path`; `api_port` is where the daemon takes records."""
 
-    def __init__(self, path: Path, api_port: int, carrier_port: int, phones: dict[str, str]) -> None:
+    def __init__(
+        self, path: Path, api_port: int, ivr_port: int, carrier_port: int, phones: dict[str, str]
+    ) -> None:
         """`phones`: user to dial plan context."""
         self.path = path
         self.socket_port = free_port()
@@ -44,13 +46,13 @@ class FreeSwitch:
         self._carrier = f"127.0.0.1:{carrier_port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Link | None = None
-        for folder in ("conf", "log", "db", "run"):
+        for folder in ("conf", "log", "db", "run", "sounds"):
             (path / folder).mkdir(parents=True)
         (path / "event_socket_password").write_text(SOCKET_PASSWORD + "\n")
         (path / "cdr_secret").write_text(CDR_SECRET + "\n")
-        self._write_conf(api_port, phones)
+        self._write_conf(api_port, ivr_port, phones)
 
-    def _write_conf(self, api_port: int, phones: dict[str, str]) -> None:
+    def _write_conf(self, api_port: int, ivr_port: int, phones: dict[str, str]) -> None:
         users = "\n".join(PHONE.format(user, PHONE_PASSWORD, context) for user, context in phones.items())
         changes = {
             "freeswitch.xml": {
@@ -67,7 +69,7 @@ class FreeSwitch:
                 "/var/lib/freeswitch/cdr": str(self.lost_records),
             },
             "directory.xml": {"<users>": f"<users>\n{users}"},
-            "dialplan.xml": {},
+            "dialplan.xml": {"ocs:8084 ": f"127.0.0.1:{ivr_port} "},
         }
         assert {path.name for path in CONF.iterdir()} == set(changes)
         for name, replaced in changes.items():
@@ -80,7 +82,7 @@ class FreeSwitch:
     def start(self) -> None:
         """Start it; returns when its Event Socket answers and its SIP profile is up."""
         folders = ["-storage", str(self.path / "db")]
-        for name in ("conf", "log", "db", "run"):
+        for name in ("conf", "log", "db", "run", "sounds"):
             folders += [f"-{name}", str(self.path / name)]
         with (self.path / "freeswitch.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from gevent import Greenlet, spawn
+from gevent import sleep as gsleep
 from gevent import socket as gsocket
 
+from tests.live.hearing import Rfc2833
 from tests.live.installed import PHONE_PASSWORD
 from tests.servers import free_port
 
@@ -53,19 +55,34 @@ def read_trace(path: Path) -> list[Message]:
 
 
 class Ears:
-    """A port where media arrives; `heard_s` are the arrival times of packets."""
+    """A port where media arrives and keys leave. `heard_s` are the arrival times of packets, `heard` the
+    packets with them.
+    """
 
     def __init__(self) -> None:
         self._socket = gsocket.socket(gsocket.AF_INET, gsocket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.heard_s: list[float] = []
+        self.heard: list[tuple[float, bytes]] = []
+        self._speaker: tuple[str, int] | None = None
+        self._keys = Rfc2833()
         self._greenlet: Greenlet = spawn(self._listen)
 
     def _listen(self) -> None:
         while True:
-            self._socket.recv(4096)
-            self.heard_s.append(time.time())
+            packet, self._speaker = self._socket.recvfrom(4096)
+            self.heard.append((time.time(), packet))
+            self.heard_s.append(self.heard[-1][0])
+
+    def key(self, keys: str) -> None:
+        """Press keys, one after the other; something must have been heard before."""
+        assert self._speaker, "nobody to send keys to"
+        for key in keys:
+            for packet in self._keys.packets(key):
+                self._socket.sendto(packet, self._speaker)
+                gsleep(0.02)
+            gsleep(0.06)
 
     def close(self) -> None:
         """Hear no more."""
@@ -205,5 +222,5 @@ def until(happened: Callable[[], Any], what: str, patience_s: float = PATIENCE_S
     deadline = time.monotonic() + patience_s
     while not (found := happened()):
         assert time.monotonic() < deadline, f"not within {patience_s} s: {what}"
-        time.sleep(0.02)
+        gsleep(0.02)  # ears hear meanwhile
     return found

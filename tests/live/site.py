@@ -19,6 +19,7 @@ from typing import Any, Final
 from urllib.request import Request, urlopen
 
 from db.migrate import upgrade
+from tests.live.hearing import record
 from tests.live.installed import FreeSwitch
 from tests.live.sipp import Carrier, Phone, until
 from tests.servers import free_port
@@ -30,6 +31,8 @@ RETAIL: Final = ("prefix,name,price,increment,blocked", "49,Germany,0.60,1/1,", 
 CARRIER: Final = ("prefix,name,price,increment", "49,Germany,0.30,1/1")
 NUMBER: Final = "493012345"
 CUSTOMERS: Final = 80
+STRANGER: Final = "3000"
+"""A phone that may call, and has no account."""
 TOKEN: Final = "0123456789abcdef"
 
 
@@ -38,13 +41,16 @@ class Site:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.api_port, self.metrics_port = free_port(), free_port()
+        self.api_port, self.metrics_port, self.ivr_port = free_port(), free_port(), free_port()
         (path / "token").write_text(TOKEN + "\n")
+        (path / "prepaid_key").write_text("LiveKeyOfVouchersAndPins, long enough\n")
         self.carrier = Carrier(path / "carrier")
         self.users = [f"{1000 + number}" for number in range(CUSTOMERS)]
         self.watched = [f"{2000 + number}" for number in range(4)]
         phones = dict.fromkeys(self.users, "customers") | dict.fromkeys(self.watched, "watched")
-        self.switch = FreeSwitch(path / "switch", self.api_port, self.carrier.port, phones)
+        phones |= {STRANGER: "customers"}
+        self.switch = FreeSwitch(path / "switch", self.api_port, self.ivr_port, self.carrier.port, phones)
+        record(path / "switch" / "sounds")
         self.daemon: subprocess.Popen[bytes] | None = None
         self._free: Iterator[str] = iter(self.users)
         self._free_watched: Iterator[str] = iter(self.watched)
@@ -71,6 +77,9 @@ class Site:
             "OCS__DAEMON__HTTP_LISTEN": f"127.0.0.1:{self.api_port}",
             "OCS__DAEMON__METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
             "OCS__DAEMON__TOKEN_FILE": str(path / "token"),
+            "OCS__PREPAID__KEY_FILE": str(path / "prepaid_key"),
+            "OCS__IVR__LISTEN": json.dumps([f"127.0.0.1:{self.ivr_port}"]),
+            "OCS__IVR__PEERS": json.dumps(["127.0.0.0/8"]),
             "OCS__FREESWITCH": json.dumps([switch]),
         }
         changed |= {f"OCS__CHARGING__{key.upper()}": str(value) for key, value in CHARGING.items()}
@@ -126,11 +135,11 @@ class Site:
 
     # --- what people do -------------------------------------------------------------------------
 
-    def ocs(self, *arguments: str) -> Any:
+    def ocs(self, *arguments: str, stdin: str = "") -> Any:
         """What `ocs … --json` says."""
         done = subprocess.run(
             [sys.executable, "-m", "ocs.cli.main", *arguments, "--json"],
-            env=self._environment, capture_output=True, text=True, check=False,
+            env=self._environment, input=stdin, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"ocs {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         return json.loads(done.stdout)

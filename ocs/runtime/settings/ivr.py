@@ -8,10 +8,12 @@ from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from ocs.errors import CallerError
 from ocs.ivr.load import MenusError, default_menus, load
 from ocs.ivr.model import Menus
 from ocs.runtime.settings.base import Address, Section, parse_address
 from switch_adapters.freeswitch.config import OutboundConfig
+from switch_adapters.freeswitch.outbound_words import sound_file
 
 
 class IvrSettings(Section):
@@ -38,6 +40,9 @@ class IvrSettings(Section):
     """Where callers are sent who want to speak to somebody: extension, dial plan, context; empty: nowhere."""
     sounds: str = "ocs"
     """Directory of the recorded prompts on the switch; the file is SOUNDS/LANGUAGE/NAME.wav."""
+    said_sounds: dict[str, str] = Field(default_factory=dict)
+    """By language, the switch's directory of the sounds that it speaks numbers and dates from, as in
+    {en = "en/us/callie"}. A language that is not here: where the switch looks for all sounds."""
     speech: str = ""
     """Engine and voice that read prompts aloud instead of files, as in flite|kal; empty: files."""
     warning_sound: str = "tone_stream://%(300,100,800);loops=2"
@@ -59,6 +64,18 @@ class IvrSettings(Section):
         if (dial and dial.count("{destination}") != 1) or dial.replace("{destination}", "").count("{"):
             raise ValueError("has {destination} in it, once, and no other braces")
         return dial
+
+    @field_validator("said_sounds")
+    @classmethod
+    def _folders(cls, folders: dict[str, str]) -> dict[str, str]:
+        for folder in folders.values():
+            try:
+                sound_file(folder)
+            except CallerError as fault:
+                raise ValueError(fault.message) from None
+            if folder.endswith("/") or "://" in folder:
+                raise ValueError(f"{folder} is no directory, or ends with /")
+        return folders
 
     @field_validator("operator")
     @classmethod
@@ -96,4 +113,5 @@ class IvrSettings(Section):
             listen=tuple(parse_address(address) for address in self.listen),
             peers=self.peers,
             max_calls=self.max_calls,
+            said_sounds=self.said_sounds,
         )
