@@ -156,6 +156,10 @@ class Site:
         """Add money to the user's account."""
         self._http(f"accounts/acct-{user}/top-ups", {"amount": amount})
 
+    def adjust(self, user: str, amount: str) -> None:
+        """Add money to the user's account, or take it away."""
+        self._http(f"accounts/acct-{user}/adjustments", {"amount": amount, "memo": "a live test"})
+
     def _http(self, where: str, post: dict[str, str] | None = None) -> Any:
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         headers["Idempotency-Key"] = f"{where}:{next(self._numbers)}"

@@ -6,6 +6,7 @@ Keys are RFC 2833 packets, prompts are known again by what arrives; the carrier 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from tests.live.hearing import TONE, recognise
 from tests.live.installed import PREFIX
 from tests.live.sipp import Message, Phone, until
-from tests.live.site import STRANGER, Site
+from tests.live.site import CHARGING, STRANGER, Site
 
 pytestmark = [
     pytest.mark.live,
@@ -82,7 +83,8 @@ class FarEnd:
         def found() -> list[Message]:
             return [m for m in self._site.carrier.wire if m.call_id == self._call_id and wanted(m)]
 
-        return until(found, "the carrier's message")[0].at_s
+        first: Message = until(found, "the carrier's message")[0]
+        return first.at_s
 
     @property
     def answered_s(self) -> float:
@@ -110,7 +112,13 @@ def settled(site: Site, account: str) -> dict[str, Any]:
     (record,) = until(lambda: site.ocs("cdr", "list", "--account", account)["cdrs"], "the record")
     assert site.ocs("account", "show", account)["held"] == "0.00"
     assert all(finding["ok"] for finding in site.ocs("check"))
-    return record
+    return dict(record)
+
+
+def talking(site: Site, user: str) -> Any:
+    """The user's call if its answer is known to the daemon."""
+    (call,) = site.ocs("call", "list", "--account", f"acct-{user}")
+    return call if call["state"] == "talking" else None
 
 
 def dial(caller: Caller, number: str) -> list[str]:
@@ -168,7 +176,7 @@ def test_a_phone_that_is_known_hears_its_balance_at_once_and_what_it_owes_as_owe
     told = ["1", "hundred", "40", "2", "euros", "30", "5", "cents"]
     assert caller.hear("main_menu") == ["welcome", "balance_is", *told, "main_menu"]
     site.ocs("account", "limits", f"acct-{user}", "--credit-limit", "10")
-    site.ocs("account", "adjust", f"acct-{user}", "--", "-145.40")
+    site.adjust(user, "-145.40")
     caller.key("2")
     assert caller.hear("main_menu") == ["balance_is", "minus", "3", "euros", "5", "cents", "main_menu"]
     caller.goodbye()
@@ -236,13 +244,15 @@ def test_a_daemon_killed_in_mid_call_leaves_the_far_end_to_the_switchs_own_timer
     dial(caller, number)
     far = FarEnd(site, number)
     answered_s = far.answered_s
-    (call,) = site.ocs("call", "list", "--account", f"acct-{user}")
-    print(site.switch.api("show tasks"))
+    call = until(lambda: talking(site, user), "the answer is known", 2)
     site.end_daemon(signal.SIGKILL)
+    killed_s = time.time() - answered_s
     talked_s = far.ended_s - answered_s
-    print(f"paid {call['granted_s']} s, ended after {talked_s:.3f} s")
     caller.phone.finish()
+    print(f"paid {call['granted_s']} s, killed after {killed_s:.3f} s, ended after {talked_s:.3f} s")
     site.start_daemon()
-    (record,) = until(lambda: site.ocs("cdr", "list", "--account", f"acct-{user}")["cdrs"], "the record", 90)
-    print(record)
-    assert call["granted_s"] <= talked_s <= call["granted_s"] + 3.2
+    record = settled(site, f"acct-{user}")
+    assert talked_s > killed_s + 0.3, "the far end outlives the daemon"
+    assert CHARGING["first_slice_s"] <= talked_s <= PAID_S + 3.2, "and ends by the timer"
+    assert set(record["marks"]) == {"no_stop", "estimated", "from_resync"}
+    assert CHARGING["first_slice_s"] <= record["duration_s"] <= talked_s + 0.1
