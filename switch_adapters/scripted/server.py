@@ -27,6 +27,7 @@ class EventSocketServer:
         self.applications = Applications(exchange)
         self.api = Api(exchange, self.applications)
         self.connections: set[Connection] = set()
+        self._dialling = 0
         self.bytes_moved = 0
         """Bytes read and written so far: while it stands still, nobody talks to us."""
         self.address = ("", 0)
@@ -64,7 +65,7 @@ class EventSocketServer:
 
     def busy(self) -> bool:
         """Is anything in hand for a client?"""
-        return any(connection.busy() for connection in self.connections)
+        return self._dialling > 0 or any(connection.busy() for connection in self.connections)
 
     def record(self, line: str, about: str) -> None:
         """Keep what a client ordered, with the calls it was about."""
@@ -77,6 +78,7 @@ class EventSocketServer:
 
     def dial_out(self, call: SocketCall) -> None:
         """Hand a call to whoever listens at its script's socket; with nobody there its dial plan goes on."""
+        self._dialling += 1
         gevent.spawn(self._dial_out, call)
 
     def _dial_out(self, call: SocketCall) -> None:
@@ -85,6 +87,8 @@ class EventSocketServer:
         except OSError:
             call.socket_gone()
             return
+        finally:
+            self._dialling -= 1
         socket.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         connection = OutboundConnection(self, socket, call)
         self.connections.add(connection)
