@@ -457,6 +457,9 @@ class ChargeCalls:
         except NoPrice as fault:
             if call.session.refusal is None:
                 raise  # it may hold money
+            before = call.session
+            if self._was_held(before) and self._catch_up(call):
+                return last_word(before)  # the repeat of what was charged long ago
             return self._give_away(call, fault)
         session, now = call.session, self._now()
 
