@@ -595,6 +595,17 @@ def test_an_end_here_ends_what_began_at_the_other_one(two: CreditLab, ann: int) 
     assert cents(two.desk, ann) == (999, 0)
 
 
+def test_or_what_went_there_without_the_rest(two: CreditLab, ann: int) -> None:
+    here = two.credit
+    two.other()
+    two.initial(talk(wants_s=0))
+    two.update(1, data(wants_kb=10))
+    began = next(one for one in two.sessions_at(here) if one.unit == "octet")
+    here._charging.leave(began.call_id)
+    two.terminate(2, talk(1))
+    assert cents(two.desk, ann) == (999, 0)
+
+
 def test_what_was_said_to_the_other_one_alone_is_no_gap_here(two: CreditLab, ann: int) -> None:
     """It named a service that is not sold: nothing else was written down of it."""
     other = two.other()
