@@ -61,6 +61,9 @@ from ocs.values import quick_value
 LINGER_MS: Final = 30_000
 """How long a closed call is kept in memory for repeats; after that the database answers."""
 
+RETOLD_MOST: Final = 10
+"""A report that meets what another daemon has left behind meanwhile is told again so often."""
+
 CUT_ATTEMPTS: Final = 5
 """Orders to hang up a refused call that the switch did not take are repeated this often, a second apart."""
 
@@ -287,7 +290,7 @@ class ChargeCalls:
         if not self.desk.alone and _on_old_news(call.session, event) and self._catch_up(call):
             self._rest(call, was)
             return
-        told = event
+        told, times = event, 0
         while True:
             reaction = self._moved_on(call, event)
             if reaction.unexpected:
@@ -303,6 +306,9 @@ class ChargeCalls:
             if outcome is not None:
                 event = outcome
             elif _unheard(call.session, told):
+                times += 1
+                if times > RETOLD_MOST:
+                    raise RuntimeError(f"call {call.session.call_id} does not take in what it is told")
                 event = told  # what another daemon knew has taken its place: it is told to that
             else:
                 break

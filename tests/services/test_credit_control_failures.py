@@ -15,6 +15,7 @@ from db.check import check
 from ocs.errors import OutsideError, Unavailable
 from ocs.ports import Ending
 from ocs.refusals import Refusal
+from ocs.services import charge_calls
 from ocs.services.charge_calls import LINGER_MS, ChargeCalls
 from ocs.services.credit_control import ServiceUse
 from ocs.sessions.events import Used
@@ -448,6 +449,19 @@ def test_a_fault_of_ours_in_one_event_does_not_lose_the_report(
     credit.terminate(2, talk(5))
     assert cents(credit.desk, ann) == (985, 0)
     assert credit.desk.seen.counts["bad_input:calls"] == 1
+
+
+def test_a_report_that_is_never_taken_in_is_told_only_so_often(
+    credit: CreditLab, ann: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credit.initial()
+    with monkeypatch.context() as patch:
+        patch.setattr(charge_calls, "_unheard", lambda session, told: isinstance(told, Used))
+        with gevent.Timeout(10, AssertionError("it is told for ever")), pytest.raises(OutsideError):
+            credit.update(1, talk(10, 0))
+    assert granted_s(credit.update(1, talk(10, 0))) == 20
+    credit.terminate(2, talk(5))
+    assert cents(credit.desk, ann) == (985, 0)
 
 
 def test_a_fault_in_the_first_request_of_a_session_leaves_nothing_behind(
