@@ -143,7 +143,8 @@ class System:
     @property
     def linkless(self) -> set[str]:
         """Names of those whose calls any daemon may be asked about: they have no link of ours."""
-        return {*self.doors.nas, *self.diameter.names, self.ivr.name}
+        menus = () if self.ivr.server is None else (self.ivr.name,)
+        return {*self.doors.nas, *self.diameter.names, *menus}
 
     def start(self) -> None:
         """Take in the calls that were left open, then open the doors: of every switch that is ours.
