@@ -6,10 +6,12 @@ monkey.patch_all()
 
 import logging  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 import structlog  # noqa: E402
 
+from db.migrate import upgrade  # noqa: E402
 from tests.servers import database_url, postgresql_server, redis_url  # noqa: E402
 
 __all__ = ["database_url", "postgresql_server", "redis_url"]
@@ -23,3 +25,17 @@ def logs_as_before() -> Iterator[None]:
     structlog.reset_defaults()
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
+
+
+@pytest.fixture
+def quiet() -> None:
+    """Only what is critical is logged; `logs_as_before` puts it back."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database without a row, to be copied."""
+    path = tmp_path_factory.mktemp("blank") / "blank.db"
+    upgrade(f"sqlite:///{path}")
+    return path

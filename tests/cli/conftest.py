@@ -8,10 +8,7 @@ import pytest
 
 from ocs.api.server import tcp_listener, unix_listener
 from ocs.cli.main import run
-from tests.api.conftest import empty_database
 from tests.api.office import TOKEN, Office, open_office
-
-__all__ = ["empty_database"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,9 @@ class Shell:
 
 @pytest.fixture
 def shell(
-    tmp_path: Path, empty_database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, blank: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Shell]:
-    office, close = open_office(tmp_path, empty_database)
+    office, close = open_office(tmp_path, blank)
     socket = tmp_path / "ocs.sock"
     local = office.serve(unix_listener(socket))
     tcp = office.serve(tcp_listener("127.0.0.1", 0), TOKEN)

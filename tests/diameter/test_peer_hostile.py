@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import gevent
 import pytest
-import structlog
 
 from switch_adapters.diameter import names
 from switch_adapters.diameter.config import Limits
 from tests.diameter.peers import Caller, Site, settle, until
 from tests.diameter.recordings import RECORDINGS, messages
-
-
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    """Only what is critical is logged."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.reset_defaults()
-
 
 Mutation = Callable[[random.Random, bytearray], None]
 

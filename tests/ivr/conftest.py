@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.scenarios.conftest import lab, make_lab, migrated
+from tests.scenarios.conftest import lab, make_lab
 
-__all__ = ["lab", "make_lab", "migrated"]
+__all__ = ["lab", "make_lab"]

@@ -42,9 +42,9 @@ class WiredHall(Hall):
 
 
 @pytest.fixture
-def hall(migrated: Path, tmp_path: Path) -> Iterator[WiredHall]:
+def hall(blank: Path, tmp_path: Path) -> Iterator[WiredHall]:
     path = tmp_path / "lab.db"
-    shutil.copy(migrated, path)
+    shutil.copy(blank, path)
     lab = WiredLab(f"sqlite:///{path}", rules=({"offer": "authorise"},))
     lab.daemon_starts()
     lab.tariff()

@@ -7,28 +7,19 @@ from typing import Any
 
 import pytest
 
-from db.migrate import upgrade
 from tests.scenarios.lab import Lab
 
 pytest.register_assert_rewrite("tests.scenarios.vocabulary")
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with all migrations applied, to be copied."""
-    path = tmp_path_factory.mktemp("lab") / "empty.db"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def make_lab(migrated: Path, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
+def make_lab(blank: Path, tmp_path: Path) -> Iterator[Callable[..., Lab]]:
     """Labs with a running daemon and the tariff `retail`; closed at the end."""
     made: list[Lab] = []
 
     def make(**options: Any) -> Lab:
         path = tmp_path / f"lab{len(made)}.db"
-        shutil.copy(migrated, path)
+        shutil.copy(blank, path)
         lab = Lab(f"sqlite:///{path}", **options)
         made.append(lab)
         lab.daemon_starts()

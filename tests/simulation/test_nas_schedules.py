@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from tests.simulation.nas_world import NasWorld
 
@@ -20,17 +18,10 @@ ONLY = os.environ.get("OCS_NAS_SEED")
 SEEDS = [int(ONLY)] if ONLY else range(SCHEDULES)
 HUNDREDS = [SEEDS[start : start + 100] for start in range(0, len(SEEDS), 100)]
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 LIVELY = {"exact": 200, "estimated": 20, "cuts": 20, "limits": 50, "refused": 30, "deaths": 20, "open": 5}
 """What a hundred schedules must have seen at least, or they have become too tame to prove anything."""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Only what is critical is logged."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.configure(**before)
 
 
 @pytest.mark.parametrize("seeds", HUNDREDS, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from db.engine import make_engine
 from db.migrate import upgrade
@@ -28,6 +26,8 @@ SEEDS = [int(ONLY)] if ONLY else range(SCHEDULES)
 HUNDREDS = [SEEDS[start : start + 100] for start in range(0, len(SEEDS), 100)]
 ON_SQLITE = SEEDS[:: max(1, len(SEEDS) // 20)]
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 LIVELY = {
     "talked": 200,
     "exact": 200,
@@ -38,15 +38,6 @@ LIVELY = {
     "Limit": 200,
 }
 """What a hundred schedules must have seen at least, or they have become too tame to prove anything."""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """A thousand schedules log a million lines; only what is critical comes through."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.configure(**before)
 
 
 @pytest.mark.parametrize("seeds", HUNDREDS, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
