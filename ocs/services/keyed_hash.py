@@ -34,20 +34,21 @@ class Keys:
 
     def hashes(self, what: str, text: str) -> tuple[str, ...]:
         """What may be stored of this text, one a key."""
-        self._check()
+        self.check()
         return tuple(_hash(key, what, text) for key in self._keys.values())
 
     @property
     def newest(self) -> str:
         """The name of the key that makes what is made: eight hexadecimal digits that tell nothing of it."""
-        self._check()
+        self.check()
         return next(iter(self._keys))
 
     def hash_under(self, name: str, what: str, text: str) -> str:
         """The hash under the key of this name; under the newest, if there is no such key any more."""
         return _hash(self._keys.get(name) or self._keys[self.newest], what, text)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Is there a key at all?"""
         if not self._keys:
             raise CallerError(
                 "vouchers and PINs need a key, and none is set",

@@ -17,7 +17,12 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final, Protocol
 
+import structlog
+
+from ocs.errors import OutsideError
 from ocs.ports import Clock
+
+log = structlog.get_logger(__name__)
 
 MAX_NAME: Final = 128
 """Longest name in a subject; of a longer one its hash stands there."""
@@ -117,7 +122,7 @@ class TryStore(Protocol):
 
 
 class Lockout:
-    """Tries of one kind ("voucher", "pin"). Methods raise OutsideError if the database is away."""
+    """Tries of one kind ("voucher", "pin")."""
 
     def __init__(self, kind: str, store: TryStore, clock: Clock, policy: Policy) -> None:
         self._kind = kind
@@ -128,7 +133,7 @@ class Lockout:
     def begin(self, caller: str, account: str) -> int | None:
         """Count a try of this caller at this account. None: go on; else locked until then (UTC ms).
 
-        An empty caller is nobody that could be counted: the account alone is.
+        An empty caller is nobody that could be counted: the account alone is. Raises OutsideError.
         """
         subjects, now_ms = self._subjects(caller, account), self._clock.now_ms()
         until_ms = _latest(self._store.look(subjects))
@@ -146,14 +151,19 @@ class Lockout:
         return locked[0] if locked[0] > now_ms else None
 
     def forgive(self, caller: str, account: str) -> None:
-        """The try that began was no wrong one."""
+        """The try that began was no wrong one. Raises nothing: should the database be away, the try stays
+        counted until it fades, and what came of it is told all the same.
+        """
         now_ms = self._clock.now_ms()
-        self._store.change(
-            self._subjects(caller, account),
-            lambda tallies: {n: taken_back(self._policy, tally, now_ms) for n, tally in tallies.items()},
-            self._policy,
-            now_ms,
-        )
+        try:
+            self._store.change(
+                self._subjects(caller, account),
+                lambda tallies: {n: taken_back(self._policy, tally, now_ms) for n, tally in tallies.items()},
+                self._policy,
+                now_ms,
+            )
+        except OutsideError as fault:
+            log.warning("try_not_taken_back", kind=self._kind, account=account, error=fault.message)
 
     def _subjects(self, caller: str, account: str) -> list[str]:
         named = [(by, name) for by, name in (("account", account), ("caller", caller)) if name]

@@ -148,6 +148,7 @@ class Pins:
         return self._verify(self._store.by_card(number), number, pin, caller)
 
     def _verify(self, holder: Holder | None, asked: str, pin: str, caller: str) -> Verified | Wrong | Locked:
+        self._keys.check()  # what cannot be looked at is no try
         # Nobody's tries are counted too: what is locked must not tell who exists. No code begins with "?".
         subject = holder.account if holder else f"?{asked}"
         until_ms: int | None = self._apart(lambda: self._lockout.begin(caller, subject))

@@ -215,10 +215,10 @@ class Vouchers:
             self._apart(lambda: self._lockout.forgive(caller, view.code))
             raise
         assert isinstance(outcome, Redeemed | NotRedeemed), outcome
-        if outcome != NotRedeemed(VoucherRefusal.UNKNOWN):
-            self._apart(lambda: self._lockout.forgive(caller, view.code))
         if isinstance(outcome, Redeemed):
             self._funds_arrived(view.account_id)
+        if outcome != NotRedeemed(VoucherRefusal.UNKNOWN):
+            self._apart(lambda: self._lockout.forgive(caller, view.code))
         return outcome
 
     # --- for operators --------------------------------------------------------------------------
@@ -268,7 +268,7 @@ class Vouchers:
             raise Conflict(f"voucher {serial} of batch {name} is used, or there is none")
 
     def _make(self, new: NewBatch, actor: str) -> list[tuple[int, str]]:
-        self._keys.hash("voucher", "")  # no key, no batch
+        self._keys.check()
         batch_id = self._store.add_batch(new, self._clock.now_ms(), actor)
         codes: list[tuple[int, str]] = []
         try:

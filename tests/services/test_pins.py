@@ -80,8 +80,9 @@ def test_without_the_key_it_was_made_with_it_is_wrong(
     assert ask(desk, "826401") == Wrong()
     assert ask(newer, "826401") == "alice"
     keyless = open_desk(engine, clock, keys=())
-    with pytest.raises(CallerError, match="need a key"):
-        ask(keyless)
+    for _ in range(POLICY.free + 2):  # what we cannot look at is no wrong try
+        with pytest.raises(CallerError, match="need a key"):
+            ask(keyless)
     for each in (newer, keyless):
         each.committer.close()
 

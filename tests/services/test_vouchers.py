@@ -263,6 +263,26 @@ def test_a_ledger_that_is_away_costs_no_try(desk: PrepaidDesk, monkeypatch: pyte
     assert isinstance(desk.redeem(code), Redeemed)
 
 
+def test_money_that_came_is_told_though_the_try_cannot_be_taken_back(
+    desk: PrepaidDesk, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the caller hears that nothing came, and that the voucher is used when he keys it in again."""
+    code, *_ = desk.make()
+    change, changed = desk.tries.change, []
+
+    def second_is_away(*given: Any) -> None:
+        changed.append(given)
+        if len(changed) == 2:
+            raise Unavailable("the database is away")
+        change(*given)
+
+    monkeypatch.setattr(desk.tries, "change", second_is_away)
+    assert isinstance(desk.redeem(code), Redeemed)
+    assert balance(engine) == 100_000
+    assert len(desk.told) == 1
+    assert set(tries(desk).values()) == {1}  # it stays counted until it fades
+
+
 # --- guessing -----------------------------------------------------------------------------------
 
 
