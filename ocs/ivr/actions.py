@@ -57,6 +57,8 @@ class Action:
     values: Mapping[str, Kind] = field(default_factory=dict)
     items: Mapping[str, Kind] = field(default_factory=dict)
     """The values of each item of its list."""
+    gives: Mapping[str, str] = field(default_factory=dict)
+    """Outcomes that fill a slot, as if it had been keyed in."""
 
 
 _BALANCE: Final = {"balance": Kind.MONEY}
@@ -65,6 +67,8 @@ _LASTS: Final = {"minutes": Kind.NUMBER, "seconds": Kind.NUMBER}
 ACTIONS: Final[Mapping[str, Action]] = {
     # who is calling
     "find_caller": Action(frozenset({"found", "unknown"})),
+    # what was dialled before the call came here
+    "dialled": Action(frozenset({"number", "nothing"}), gives={"number": "number"}),
     "check_pin": Action(frozenset({"ok", "wrong", "locked"}), ("account", "pin")),
     "check_card": Action(frozenset({"ok", "wrong", "locked"}), ("card", "pin")),
     # what there is

@@ -118,6 +118,8 @@ class Result:
     outcome: str
     values: Mapping[str, Value] = field(default_factory=dict)
     items: Mapping[str, Items] = field(default_factory=dict)
+    slot: str = field(default="", repr=False)
+    """What goes into the slot that this outcome fills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +178,12 @@ def advance(menus: Menus, walk: Walk, happened: Happened) -> tuple[Walk, Step]:
             return _again(menus, walk, node, node.failed)
         case Do(), Result(outcome):
             where = node.on.get(outcome, node.on[UNAVAILABLE])
+            keyed = {name: value for name, value in walk.keyed.items() if name not in _used_up(node)}
+            if filled := ACTIONS[node.action].gives.get(outcome):
+                keyed[filled] = happened.slot
             told = replace(
                 walk,
-                keyed={name: value for name, value in walk.keyed.items() if name not in _used_up(node)},
+                keyed=keyed,
                 values={**walk.values, **happened.values},
                 items={**walk.items, **happened.items},
             )

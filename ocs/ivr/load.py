@@ -2,7 +2,7 @@
 
 What is checked: every key is known, every prompt has every language, every node that is named exists and can
 be reached, every outcome of an action leads somewhere, only what was keyed in is needed, only what an action
-tells is spoken. A caller cannot fall out of menus that load.
+tells is spoken, nothing goes round without the caller. A caller cannot fall out of menus that load.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def load(text: str, languages: Sequence[str] = ()) -> Menus:
     menus = reader.read(tuple(languages))
     if reader.mistakes:
         raise MenusError(reader.mistakes)
-    mistakes = [*_unspeakable(menus), *_unreachable(menus), *_unkeyed(menus)]
+    mistakes = [*_unspeakable(menus), *_unreachable(menus), *_unkeyed(menus), *_going_round(menus)]
     if mistakes:
         raise MenusError(mistakes)
     return menus
@@ -328,13 +328,9 @@ def _unkeyed(menus: Menus) -> Iterator[Mistake]:
     pending = [menus.start]
     while pending:
         name = pending.pop()
-        node, keyed = menus.nodes[name], surely[name]
-        for target in leads_to(node):
-            taken = keyed | {node.slot} if isinstance(node, Ask) and target == node.then else keyed
-            if isinstance(node, Do):
-                taken = keyed - USED_UP.intersection(ACTIONS[node.action].needs)
+        for target, keyed in _ways(menus.nodes[name], surely[name]):
             before = surely.get(target)
-            after = taken if before is None else before & taken
+            after = keyed if before is None else before & keyed
             if after != before:
                 surely[target] = after
                 pending.append(target)
@@ -344,6 +340,40 @@ def _unkeyed(menus: Menus) -> Iterator[Mistake]:
             for slot in ACTIONS[found.action].needs:
                 if slot not in keyed:
                     yield Mistake(f"nodes.{name}.do", f"a way leads here on which {slot} is not keyed in")
+
+
+def _ways(node: Node, keyed: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """Where a node may lead, and what is keyed in then."""
+    match node:
+        case Ask():
+            yield node.then, keyed | {node.slot}
+            yield node.failed, keyed
+        case Do():
+            action = ACTIONS[node.action]
+            left = keyed - USED_UP.intersection(action.needs)
+            for outcome, target in node.on.items():
+                yield target, left | {slot for name, slot in action.gives.items() if name == outcome}
+        case _:
+            for target in leads_to(node):
+                yield target, keyed
+
+
+def _going_round(menus: Menus) -> Iterator[Mistake]:
+    """Nodes that come round to themselves although the caller does nothing: calls could be made for ever."""
+    for start, node in menus.nodes.items():
+        reached: set[str] = set()
+        pending = list(_unasked(node))
+        while pending:
+            name = pending.pop()
+            if name not in reached:
+                reached.add(name)
+                pending += _unasked(menus.nodes[name])
+        if start in reached:
+            yield Mistake(f"nodes.{start}", "comes round to itself without a key")
+
+
+def _unasked(node: Node) -> tuple[str, ...]:
+    return leads_to(node) if isinstance(node, (Say, Do)) else ()
 
 
 def _unspeakable(menus: Menus) -> Iterator[Mistake]:

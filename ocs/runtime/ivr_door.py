@@ -62,6 +62,9 @@ log = structlog.get_logger("ocs.ivr")
 LANGUAGE_VARIABLE: Final = "ocs_language"
 """The dial plan may say which language a call begins in."""
 
+DIALLED_VARIABLE: Final = "ocs_dialled"
+"""The dial plan may hand over whom the caller has dialled already."""
+
 CALL_VARIABLE: Final = "ocs_ivr"
 """The dial plan sets it before it hands a call over: such a call is no business of the other door."""
 
@@ -218,6 +221,11 @@ class SocketPhone:
     def caller(self) -> str:
         """See `Phone.caller`."""
         return self._session.caller
+
+    @property
+    def dialled(self) -> str:
+        """See `Phone.dialled`."""
+        return self._session.variable(DIALLED_VARIABLE) or ""
 
     @property
     def facts(self) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ stands in this call alone: nothing that is keyed in becomes an account unless a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -48,6 +49,8 @@ LAST_CALLS: Final = 5
 
 NO_ROUTE: Final = frozenset({Refusal.NO_RATE, Refusal.NUMBER_BLOCKED, Refusal.BAD_NUMBER})
 NO_MONEY: Final = frozenset({Refusal.INSUFFICIENT_FUNDS, Refusal.DAILY_SPEND_LIMIT})
+_NUMBER: Final = re.compile(r"\+?[0-9]{2,20}")
+"""What may be dialled on the way to the menus: as much as can be keyed in."""
 _BUSY: Final = frozenset({"USER_BUSY"})
 _NO_ANSWER: Final = frozenset({"NO_ANSWER", "NO_USER_RESPONSE", "ALLOTTED_TIMEOUT", "ORIGINATOR_CANCEL"})
 
@@ -67,6 +70,11 @@ class Phone(Protocol):
     @property
     def caller(self) -> str:
         """The number that calls, as the switch has it; may be empty or a lie."""
+        ...
+
+    @property
+    def dialled(self) -> str:
+        """The number that the caller wants and the dial plan handed over with the call; empty: none."""
         ...
 
     @property
@@ -252,6 +260,8 @@ class IvrCall:
         match action:
             case "find_caller":
                 return self._known(self._desk.identify(self._phone))
+            case "dialled":
+                return self._dialled()
             case "check_pin":
                 pins = self._pins()
                 return self._checked(pins.check_account(keyed["account"], keyed["pin"], self._phone.caller))
@@ -280,6 +290,15 @@ class IvrCall:
     def _known(self, account: str | None) -> Result:
         self._account = account or ""
         return Result("found" if account else "unknown")
+
+    def _dialled(self) -> Result:
+        number = self._phone.dialled
+        if not number:
+            return Result("nothing")
+        if not _NUMBER.fullmatch(number):
+            log.warning("ivr_dialled_no_number", call=self._phone.call, dialled=number[:40])
+            return Result("nothing")
+        return Result("number", slot=number)
 
     def _pins(self) -> Pins:
         if self._desk.pins is None:

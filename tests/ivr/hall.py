@@ -96,9 +96,10 @@ class Hall:
     def calls(self, name: str, caller: str = ALICE, **script: Any) -> CallTruth:
         """A caller comes in."""
         script.setdefault("far_ends", (FAR_END,))
+        variables = {"ocs_ivr": "true", **script.pop("variables", {})}
         return self.lab.call(
             name, account="", caller=caller, destination="3000", mode="socket", socket=self.address,
-            context="ivr", variables={"ocs_ivr": "true"}, **script,
+            context="ivr", variables=variables, **script,
         )  # fmt: skip
 
     def keys(self, call: CallTruth, *entries: str, pause_s: float = 90) -> None:

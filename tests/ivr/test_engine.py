@@ -30,8 +30,10 @@ MENUS = load(default_menus())
 ENGLISH = load(default_menus(), ("en",))
 
 
-def walk_through(menus, *happened):
-    walk, step = begin(menus)
+def walk_through(menus, *happened, dialled=""):
+    """From the start; a caller has dialled nothing but us, unless it is said."""
+    walk, _ = begin(menus)
+    walk, step = advance(menus, walk, Result("number", slot=dialled) if dialled else Result("nothing"))
     for one in happened:
         walk, step = advance(menus, walk, one)
     return walk, step
@@ -41,6 +43,7 @@ KNOWN = (
     Played(),
     Digits("1"),
     Result("found"),
+    Result("nothing"),
     Result("money", {"balance": Money(5_000_000, "USD")}),
     Played(),
 )
@@ -59,7 +62,7 @@ CASES = [
     ),
     (
         "a known number needs nothing keyed in",
-        (Played(), Digits("1"), Result("found")),
+        (Played(), Digits("1"), Result("found"), Result("nothing")),
         Perform("balance", {}),
         "balance",
     ),
@@ -90,7 +93,7 @@ CASES = [
     ),
     (
         "the balance is spoken",
-        KNOWN[:4],
+        KNOWN[:5],
         Play((Text("balance_is", "en"), Money(5_000_000, "USD"))),
         "say_money",
     ),
@@ -168,6 +171,27 @@ def test_the_chosen_language_is_spoken_from_then_on():
     assert step.parts == (Text("account_or_card", "de"),)
 
 
+def test_a_caller_who_dialled_already_hears_how_long_it_lasts_and_is_put_through():
+    walk, step = walk_through(MENUS, dialled="4930901820")
+    assert step == Perform("find_caller", {})
+    walk, step = advance(MENUS, walk, Result("found"))
+    walk, step = advance(MENUS, walk, Result("number", slot="4930901820"))
+    assert step == Perform("how_long", {"number": "4930901820"})
+    walk, step = advance(MENUS, walk, Result("lasts", {"minutes": Count(8), "seconds": Count(20)}))
+    assert isinstance(step, Play)
+    walk, step = advance(MENUS, walk, Played())
+    assert step == Perform("call", {"number": "4930901820"})
+
+
+def test_a_stranger_who_dialled_already_proves_who_he_is_first():
+    walk, _ = walk_through(MENUS, Result("unknown"), Digits("1"), Digits("1000"), dialled="4930901820")
+    walk, step = advance(MENUS, walk, Digits("2468"))
+    assert step == Perform("check_pin", {"account": "1000", "pin": "2468"})
+    walk, _ = advance(MENUS, walk, Result("ok"))
+    _, step = advance(MENUS, walk, Result("number", slot="4930901820"))
+    assert step == Perform("how_long", {"number": "4930901820"})
+
+
 def test_each_language_is_offered_in_itself():
     _, step = walk_through(MENUS, Played())
     assert isinstance(step, Collect)
@@ -243,10 +267,14 @@ def test_whatever_is_keyed_in_a_call_ends_within_its_bounds_and_uses_nothing_twi
                 entries += bool(happened.keys)
             case Perform(action, keyed):
                 assert set(keyed) == set(ACTIONS[action].needs)
+                assert all(keyed.values())
                 if USED_UP & set(keyed) or action == "call":
                     spent += 1
                     assert spent <= entries
-                happened = Result(chance.choice(sorted(ACTIONS[action].outcomes | {UNAVAILABLE})))
+                outcome = chance.choice(sorted(ACTIONS[action].outcomes | {UNAVAILABLE}))
+                slot = ACTIONS[action].gives.get(outcome, "") and "4930901820"
+                entries += bool(slot)
+                happened = Result(outcome, slot=slot)
         walk, step = advance(MENUS, walk, happened)
         if isinstance(happened, Result):
             assert not USED_UP & set(walk.keyed)

@@ -80,6 +80,21 @@ FAULTS = [
         "number is not keyed in",
     ),
     (
+        "an action whose digits only some outcomes bring",
+        r'2 = "bye" }',
+        '3 = "dialled", 2 = "bye" }\n\n[nodes.dialled]\ndo = "dialled"\n'
+        'on = { number = "how_long", nothing = "how_long", unavailable = "bye" }',
+        "nodes.how_long.do",
+        "number is not keyed in",
+    ),
+    (
+        "a way round that asks the caller nothing",
+        r'then = "hello"',
+        'then = "how_long"',
+        "nodes.how_long",
+        "comes round to itself without a key",
+    ),
+    (
         "tries without end",
         r'ask = "number"',
         'ask = "number"\ntries = 1000',

@@ -200,6 +200,33 @@ def test_a_call_from_the_menu_costs_its_talk_time_and_leads_back(hall: Hall):
     assert record["ended_by"] == "callee"
 
 
+def test_a_number_dialled_on_the_way_is_told_its_minutes_and_called_with_no_key(hall: Hall):
+    call = hall.calls("alice", variables={"ocs_dialled": "+4930901820"})
+    waited = 0.0
+    while not hall.far_end_talks(call):
+        hall.lab.wait(0.25)
+        waited += 0.25
+        assert waited < 60
+    assert "ocs/en/you_have.wav!digits/8.wav" in hall.heard(call)
+    assert "welcome" not in hall.heard(call)
+    hall.lab.wait(10)
+    hall.lab.switch.hang_up(call, Ender.CALLEE)
+    hall.lab.settle()
+    hall.until_asked(call)
+    assert "ocs/en/main_menu.wav" in hall.heard(call)
+    (record,) = hall.records()
+    assert record["destination"] == "4930901820"
+    assert hall.lab.balance(ALICE) == f"{5 - record['billed_s'] / 100:.2f}"
+
+
+@pytest.mark.parametrize("dialled", ["*100", "sip:x@y", "1", "4" * 21, "+", "49 30"])
+def test_what_is_no_number_is_not_called_and_the_caller_is_led_through_the_menus(hall: Hall, dialled: str):
+    call = hall.calls("alice", variables={"ocs_dialled": dialled})
+    hall.until_asked(call)
+    assert "ocs/en/welcome.wav" in hall.heard(call)
+    assert "bridge" not in hall.heard(call)
+
+
 def test_two_calls_of_one_caller_are_two_records(hall: Hall):
     call = talking(hall)
     hall.lab.switch.hang_up(call, Ender.CALLEE)
