@@ -33,6 +33,7 @@ from ocs.services.credit_meters import (
     SERVICE_ENDED,
     Meters,
     Snapshot,
+    is_committed,
     is_over,
     key_of,
     open_meter,
@@ -150,9 +151,12 @@ class CreditControl:
             self._meters.meet(request)
         else:
             self._meters.read(request.session_id)  # a meter may have begun elsewhere
+        here = {part.session.call_id for part in self._meters.parts(request)}
         missing = self._meters.numbered(request)
         uses = tuple(replace(use, wants_ms=None, last=True) for use in request.services)
         grants = each(uses, lambda use: self._report(request, use, missing))
+        if here - {part.session.call_id for part in self._meters.parts(request)}:
+            self._meters.read(request.session_id)  # another daemon took a meter of it meanwhile
         self._nothing_of_others(request)
         left = [part for part in self._meters.parts(request) if unended(part)]
         each(left, lambda part: self._end(request, part, missing))
@@ -278,20 +282,33 @@ class CreditControl:
         return replace(grant, granted_ms=0, refusal=Refusal.CALL_CLOSED) if over and not use.last else grant
 
     def _put_down(self, request: CreditRequest, missing: tuple[int, ...]) -> None:
-        """That the request came is written down with some meter: else other daemons would miss its number."""
+        """That the request came is committed with some meter: else another daemon, or life, would miss its
+        number, and might charge time for it.
+        """
         stored = [part for part in self._meters.parts(request) if part.session.refusal is None]
-        here = next(filter(open_meter, stored), None)
-        if here is None or any(part.session.reported_no >= request.number for part in stored):
+        if any(part.session.reported_no >= request.number and is_committed(part) for part in stored):
             return
-        came = Used(request.at_ms, request.number, wants_ms=here.session.usable_ms, missing=missing)
-        self._meters.ask(here.session.channel, came)
+        if any(part.session.state is State.SETTLING for part in stored):
+            raise Unavailable(f"{request.session_id}: what was reported before is not committed")
+        here = min(filter(open_meter, stored), key=lambda part: part.session.reported_no, default=None)
+        if here is not None:
+            came = Used(request.at_ms, request.number, wants_ms=here.session.usable_ms, missing=missing)
+            self._tell(here, came)
 
     def _nothing_of_others(self, request: CreditRequest) -> None:
         """A request that was missing is here: what stands for it in services that it does not name, goes."""
+        number = request.number
         named = {use.key for use in request.services}
         for part in self._meters.parts(request):
-            if request.number in part.session.missing and key_of(part) not in named:
-                self._meters.ask(part.session.channel, Used(request.at_ms, request.number))
+            session = part.session
+            if key_of(part) in named or session.refusal is not None or number > session.reported_no:
+                continue
+            if number in session.missing or not is_committed(part):
+                self._tell(part, Used(request.at_ms, number, wants_ms=session.usable_ms))
+
+    def _tell(self, part: ActiveCall, used: Used) -> None:
+        if not self._meters.ask(part.session.channel, used).durable:
+            raise Unavailable(f"{part.session.session_id}: request {used.number} is not committed")
 
     def _end(self, request: CreditRequest, part: ActiveCall, missing: tuple[int, ...]) -> None:
         """The session's end ends a meter that it does not name, or says that a guess was one."""
@@ -303,8 +320,7 @@ class CreditControl:
             cause=request.cause,
             ended_by=request.ended_by,
         )
-        if not self._meters.ask(part.session.channel, last).durable:
-            raise Unavailable(f"{part.session.session_id}: its end is not committed")
+        self._tell(part, last)
 
     def _grant(self, use: ServiceUse, handled: Handled) -> ServiceGrant:
         session = handled.session

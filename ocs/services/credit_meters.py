@@ -245,6 +245,11 @@ def open_meter(part: ActiveCall) -> bool:
     return part.session.state is State.METERING
 
 
+def is_committed(part: ActiveCall) -> bool:
+    """Is all that was reported of it in the database?"""
+    return part.session.retry_at_ms is None and part.session.state is not State.SETTLING and not part.unsaved
+
+
 def unended(part: ActiveCall) -> bool:
     """Has the client not said that it has ended, or is that not committed?"""
     session = part.session

@@ -91,6 +91,8 @@ def used(s: Session, event: Used, now: Now) -> Reaction:
         counted = _counted(s, event)
         return settle(counted, Ended(event.at_ms, counted.used_ms, event.cause, event.ended_by), now)
     wants_ms = None if s.cut_why else event.wants_ms
+    if event.number < s.reported_no and s.retry_at_ms is not None:
+        return _cover(s, s.usable_ms)  # what was counted is not committed yet
     if event.number <= s.reported_no:
         again = event.number == s.reported_no and (event.more or s.retry_at_ms is not None)
         return _cover(s, wants_ms) if again else Reaction(_heard(s, event))
