@@ -22,13 +22,12 @@ from pathlib import Path
 from sqlalchemy import make_url, text
 
 from db.engine import make_engine, reading, writing
-from tests.benchmarks.radius import ACCOUNTS, CREDIT_TICKS, LOADS, daemon, measure
+from tests.benchmarks.radius import ACCOUNTS, LOADS, daemon, measure
 from tests.benchmarks.radius_load import SECRET
+from tests.benchmarks.served import CREDIT_TICKS, TICKS_PER_S
 from tests.servers import Missing, free_port, postgresql
 
 THREADS = 16
-TICKS_PER_S = 10_000
-"""0.60 USD a minute, the price of the daemon's tariff."""
 
 SCHEMA = f"""
 CREATE TABLE subscribers (

@@ -15,7 +15,6 @@ if __name__ == "__main__":
 
     monkey.patch_all()
 
-import os
 import sys
 import tempfile
 import time
@@ -28,11 +27,11 @@ from pathlib import Path
 from statistics import quantiles
 
 import gevent
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, insert
 
 from db import tables
 from db.committer import Committer
-from db.engine import make_engine, reading, writing
+from db.engine import make_engine, writing
 from db.migrate import upgrade
 from ocs.ledger.model import (
     Command,
@@ -54,6 +53,7 @@ from ocs.services.records import call_records, call_row
 from ocs.sessions.events import Mode
 from ocs.sessions.session import Leg, Role, Session, State, but
 from tests.benchmarks.holds import MinutePrice, fill
+from tests.benchmarks.served import postgres_s, postmaster
 from tests.servers import Missing, postgresql
 
 OUTSTANDING = (1, 16, 64, 256)
@@ -187,30 +187,6 @@ class Caller:
         )
 
 
-def postmaster_of(url: str) -> int:
-    """Process id of the PostgreSQL server behind a URL (on this machine)."""
-    engine = make_engine(url)
-    with reading(engine) as connection:
-        lines: str = connection.scalars(text("SELECT pg_read_file('postmaster.pid')")).one()
-    engine.dispose()
-    return int(lines.splitlines()[0])
-
-
-def server_cpu_s(postmaster: int) -> float:
-    """User and system time of a server so far: the postmaster, its children, and those that have ended."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended just now
-        if int(stat.parent.name) == postmaster:
-            ticks += sum(int(field) for field in fields[11:15])  # utime, stime, and of waited-for children
-        elif int(fields[1]) == postmaster:
-            ticks += sum(int(field) for field in fields[11:13])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def fill_books(engine: Engine) -> None:
     """The accounts that pay (1…n), the house's after them, and a tariff version to charge by."""
     fill(engine, ACCOUNTS)
@@ -292,7 +268,7 @@ def rows(seconds: float = RUN_S) -> list[tuple[str, str]]:
         }
         try:
             url = stack.enter_context(postgresql(durable=True)).fresh()
-            databases["PostgreSQL"] = url, partial(server_cpu_s, postmaster_of(url))
+            databases["PostgreSQL"] = url, partial(postgres_s, postmaster(url))
         except Missing as missing:
             table.append(("ledger commands of whole calls, PostgreSQL", str(missing)))
         for name, (url, database_cpu_s) in databases.items():

@@ -14,9 +14,6 @@ if __name__ == "__main__":
     monkey.patch_all()
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,18 +21,12 @@ from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
 
 import gevent
 from gevent import socket
-from sqlalchemy import insert
 
-from db.engine import make_engine, writing
 from db.migrate import upgrade
-from db.tables import accounts
-from ocs.runtime import bootstrap
-from ocs.runtime.settings import Settings
-from ocs.services.manage_tariffs import import_tariff
+from tests.benchmarks import served
 from tests.benchmarks.calls import cpu_s
 from tests.servers import free_port
 
@@ -43,55 +34,19 @@ ACCOUNTS = 2_000
 CONNECTIONS = (1, 16, 64)
 SECONDS = 5.0
 LOADS = ("authorize", "authorize started ended")
-SHEET = ("prefix,name,price,increment", "49,Germany,0.60,1/1")
 TOKEN = "t" * 16
 
 
 @contextmanager
-def daemon(folder: Path) -> Iterator[tuple[int, int]]:
-    """Its process and the port of its API."""
-    port, control = free_port(), folder / "ocs.sock"
-    settings: dict[str, Any] = {
-        "database": {"url": f"sqlite:///{folder}/load.db"},
-        "daemon": {
-            "control_socket": str(control),
-            "metrics_listen": "",
-            "http_listen": f"127.0.0.1:{port}",
-            "token": "o" * 16,
-            "nas_token": TOKEN,
-        },
-        "logging": {"level": "error"},
-        "payer": [{"match": "sip_user"}],
-        "nas": [{"name": "load", "session_timeout_s": 120}],
-    }
-    _fill(settings)
-    inherited = {f"OCS__{section.upper()}": json.dumps(value) for section, value in settings.items()}
-    command = [sys.executable, "-m", "ocs.cli.main", "serve"]
-    running = subprocess.Popen(command, env={**os.environ, **inherited})
-    try:
-        while not control.exists():
-            assert running.poll() is None
-            time.sleep(0.05)
-        time.sleep(0.5)
-        yield running.pid, port
-    finally:
-        running.terminate()
-        running.wait(30)
-
-
-def _fill(settings: dict[str, Any]) -> None:
-    """A tariff, and accounts that can pay."""
-    url = settings["database"]["url"]
+def daemon(folder: Path) -> Iterator[served.Daemon]:
+    """`ocs serve` on SQLite, with an API that a NAS may use."""
+    url, port = f"sqlite:///{folder}/load.db", free_port()
     upgrade(url)
-    with bootstrap.offline(Settings.model_validate(settings)) as inside:
-        now_ms = inside.now_ms()
-        import_tariff(inside.tariffs, inside.book, "retail", SHEET, {"currency": "USD"}, 0, now_ms)
-    account = {"kind": "customer", "currency": "USD", "tariff": "retail", "created_at_ms": now_ms,
-               "credit_limit_ticks": 10**12}  # fmt: skip
-    engine = make_engine(url)
-    with writing(engine) as connection:
-        connection.execute(insert(accounts), [account | {"code": f"a{n}"} for n in range(ACCOUNTS)])
-    engine.dispose()
+    served.open_accounts(url, [f"a{n}" for n in range(ACCOUNTS)], "49")
+    api = {"http_listen": f"127.0.0.1:{port}", "token": "o" * 16, "nas_token": TOKEN}
+    nas = {"name": "load", "session_timeout_s": 120}
+    with served.serve(url, (port,), daemon=api, payer=[{"match": "sip_user"}], nas=[nas]) as running:
+        yield running
 
 
 class Load:
@@ -143,11 +98,11 @@ def _reply(link: socket.socket) -> bytes:
 
 def measure(connections: int, events: str) -> str:
     """One daemon, one load."""
-    with tempfile.TemporaryDirectory() as folder, daemon(Path(folder)) as (pid, port):
-        load = Load(port, events)
-        before_s = cpu_s(pid)
+    with tempfile.TemporaryDirectory() as folder, daemon(Path(folder)) as running:
+        load = Load(running.ports[0], events)
+        before_s = cpu_s(running.process.pid)
         load.run(connections)
-        spent_s = cpu_s(pid) - before_s
+        spent_s = cpu_s(running.process.pid) - before_s
     done = len(load.took_s)
     cuts = quantiles(load.took_s, n=100, method="inclusive")
     return (
