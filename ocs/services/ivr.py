@@ -47,6 +47,9 @@ log = structlog.get_logger("ocs.ivr")
 LAST_CALLS: Final = 5
 """How many last calls are told."""
 
+WITHHELD: Final = "withheld"
+"""The caller of a call that has no number."""
+
 NO_ROUTE: Final = frozenset({Refusal.NO_RATE, Refusal.NUMBER_BLOCKED, Refusal.BAD_NUMBER})
 NO_MONEY: Final = frozenset({Refusal.INSUFFICIENT_FUNDS, Refusal.DAILY_SPEND_LIMIT})
 _NUMBER: Final = re.compile(r"\+?[0-9]{2,20}")
@@ -264,9 +267,9 @@ class IvrCall:
                 return self._dialled()
             case "check_pin":
                 pins = self._pins()
-                return self._checked(pins.check_account(keyed["account"], keyed["pin"], self._phone.caller))
+                return self._checked(pins.check_account(keyed["account"], keyed["pin"], self._guesser))
             case "check_card":
-                return self._checked(self._pins().check_card(keyed["card"], keyed["pin"], self._phone.caller))
+                return self._checked(self._pins().check_card(keyed["card"], keyed["pin"], self._guesser))
             case "operator":
                 return self._to_operator()
         if not self._account:
@@ -299,6 +302,11 @@ class IvrCall:
             log.warning("ivr_dialled_no_number", call=self._phone.call, dialled=number[:40])
             return Result("nothing")
         return Result("number", slot=number)
+
+    @property
+    def _guesser(self) -> str:
+        """Who wrong tries are counted against. Those who hide their numbers are one."""
+        return self._phone.caller or WITHHELD
 
     def _pins(self) -> Pins:
         if self._desk.pins is None:
@@ -348,16 +356,16 @@ class IvrCall:
     def _redeem(self, code: str) -> Result:
         if self._desk.redeem is None:
             raise OutsideError("no vouchers are taken here")
+        view = self._view()  # before it is used: after that nothing may keep the caller from hearing so
         self._vouchers += 1
         key = f"{self._phone.call}:{self._vouchers}"
-        credited = self._desk.redeem(self._account, code, self._phone.caller, key)
-        view = self._view()
+        credited = self._desk.redeem(self._account, code, self._guesser, key)
         return Result(
             credited.outcome,
             {
                 "amount": Money(credited.ticks, view.currency),
                 "minutes": Count(credited.seconds // 60),
-                "balance": Money(view.balance_ticks, view.currency),
+                "balance": Money(view.balance_ticks + credited.ticks, view.currency),
             },
         )
 

@@ -6,9 +6,12 @@ The sheet of the lab: a cent a second to 49.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
+from ocs.errors import OutsideError
+from ocs.services.manage_accounts import AccountView
 from switch_adapters.scripted.script import FarEnd, Press
 from switch_adapters.scripted.truth import Ender
 from tests.ivr.hall import ALICE, RULES, Hall
@@ -165,6 +168,22 @@ def test_a_voucher_tops_up_and_its_number_is_used_once(hall: Hall):
     assert hall.lab.balance(ALICE) == "10.00"
     assert "ocs/en/voucher_wrong.wav" in hall.heard(call)
     assert len({key for *_, key in hall.asked}) == 2
+
+
+def test_a_voucher_that_is_used_is_told_so_though_the_database_goes_away(hall: Hall):
+    """Else the caller keys it in again and hears that it is used."""
+    desk = hall.door._desk
+
+    def away_since(code: str) -> AccountView | None:
+        if hall.asked:
+            raise OutsideError("the database is away")
+        return desk.account(code)
+
+    hall.door._desk = replace(desk, account=away_since)
+    call = in_menu(hall)
+    hall.keys(call, VOUCHER, "100200300400#")
+    assert hall.lab.balance(ALICE) == "10.00"
+    assert "ocs/en/added.wav" in hall.heard(call)
 
 
 def test_the_operator_gets_the_call(make_hall: Callable[..., Hall]):

@@ -13,6 +13,7 @@ import pytest
 from db.check import check
 from ocs.runtime.settings import Settings
 from ocs.services.vouchers import NewBatch
+from switch_adapters.freeswitch.outbound_session import OutboundSession
 from switch_adapters.scripted.script import FarEnd
 from tests.ivr.hall import ALICE, Hall
 from tests.scenarios.lab import Lab
@@ -102,6 +103,21 @@ def test_a_wrong_pin_opens_nothing_and_who_goes_on_is_locked_out(hall: WiredHall
     again = by_pin(hall, "86420")
     assert "ocs/en/locked.wav" in hall.heard(again)
     assert "ocs/en/main_menu.wav" not in hall.heard(again)
+
+
+@pytest.mark.parametrize("told", ["anonymous", ""])
+def test_who_hides_his_number_shares_his_wrong_tries_with_all_who_do(
+    hall: WiredHall, monkeypatch: pytest.MonkeyPatch, told: str
+):
+    """Else he has some free guesses at every account, and nothing ever makes him wait."""
+    monkeypatch.setattr(OutboundSession, "caller", told)
+    guesser = hall.calls("guesser", caller="")
+    hall.until_asked(guesser)
+    hall.keys(guesser, "1", "1", *(key for n in range(3) for key in (f"493090007{n}#", "11111#")))
+    again = hall.calls("again", caller="")
+    hall.until_asked(again)
+    hall.keys(again, "1", "1", "4930900074#", "11111#", "4930900075#", "11111#")
+    assert "ocs/en/locked.wav" in hall.heard(again)
 
 
 def test_a_caller_cannot_say_who_pays(hall: WiredHall):
