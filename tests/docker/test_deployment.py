@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from ocs.runtime.config_file import load
-from ocs.runtime.ivr_door import CALL_VARIABLE
+from ocs.runtime.ivr_door import CALL_VARIABLE, IvrCounts
 from ocs.runtime.metrics import Metrics
 from switch_adapters.freeswitch.config import Offer
 
@@ -278,10 +278,17 @@ def test_the_unit_waits_for_ready_and_feeds_a_watchdog() -> None:
 OF_OTHERS = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes"}
 
 
+def all_metrics() -> Metrics:
+    """The daemon's, and those of the IVR."""
+    metrics = Metrics()
+    IvrCounts(metrics)
+    return metrics
+
+
 def known_metrics() -> set[str]:
     """Names of samples that the daemon can show."""
     names: set[str] = set()
-    for family in Metrics().registry.collect():
+    for family in all_metrics().registry.collect():
         base = family.name
         names |= {
             "counter": {f"{base}_total"},
@@ -291,7 +298,7 @@ def known_metrics() -> set[str]:
 
 
 def labels_of(name: str) -> set[str]:
-    metrics = Metrics()
+    metrics = all_metrics()
     for collector in list(metrics.registry._collector_to_names):
         if name in metrics.registry._collector_to_names[collector] or any(
             name == f"{known}_bucket" for known in metrics.registry._collector_to_names[collector]
