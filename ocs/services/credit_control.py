@@ -264,11 +264,15 @@ class CreditControl:
             known = self._meters.meter(request, use.key)
         before = known is not None and request.number < known.session.first_no
         if known is not None and not (before and use.used_ms):
+            others = any(part is not known and open_meter(part) for part in self._meters.parts(request))
+            if others and known.session.estimated and request.number > known.session.reported_no:
+                # It was silent for too long, the session was not: what comes now is its last report.
+                used = replace(used, last=True)
             grant = self._grant(use, self._meters.ask(known.session.channel, used))
-            lapsed = grant.refusal is Refusal.CALL_CLOSED and known.session.estimated
-            if not lapsed or not any(map(open_meter, self._meters.parts(request))):
+            newest = request.number >= known.session.reported_no
+            if not (others and newest and grant.refusal is Refusal.CALL_CLOSED):
                 return grant
-            # It was silent for too long, the session was not: it goes on with a meter of its own.
+            # It goes on with a meter of its own.
             return self._grant(use, self._meters.begin(request, replace(use, used_ms=0)))
         over = before or is_over(self._meters.parts(request))
         if not use.used_ms:  # a service that begins in mid session, or one that never did

@@ -11,11 +11,13 @@ import pytest
 from db.check import check
 from ocs.errors import Unavailable
 from ocs.ledger.model import Command, Outcome, Settle
-from tests.services.credit_twins import CreditLab, data, granted_s, sms, talk
+from ocs.services.charge_calls import LINGER_MS
+from tests.services.credit_twins import LAPSE_MS, CreditLab, data, granted_s, only, sms, talk
 from tests.services.desk import TestDesk
 from tests.services.nas_twins import cents
 
 AWAY = Unavailable("away")
+LAPSE_S = LAPSE_MS / 1000
 
 
 @pytest.fixture
@@ -110,3 +112,26 @@ def test_an_end_ends_a_meter_that_goes_to_another_daemon_while_the_others_settle
     one.terminate(2, data(1))
     assert cents(desk, ann) == (1000 - 7 - 2, 0)
     assert not any("estimated" in record["marks"] for record in one.records())
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_service_that_was_silent_in_a_session_that_was_not_is_no_estimate_once_it_has_reported(
+    credit: CreditLab, ann: int, away: bool
+) -> None:
+    """Seeds 1858 and 1860: right to the tick, and marked as an estimate for ever."""
+    credit.initial(talk(wants_s=20), data(wants_kb=20))
+    credit.wait(LAPSE_S - 1)
+    credit.update(1, talk(5, 20))
+    credit.wait(1)
+    if away:
+        credit.desk.ledger.away = AWAY
+        with pytest.raises(Unavailable):
+            credit.update(2, data(9, 20))
+        credit.desk.ledger.away = None
+        credit.wait(2)
+    for _ in range(2):
+        assert only(credit.update(2, data(9, 20))).granted_ms == data(20).used_ms
+    credit.wait(LINGER_MS / 1000)
+    credit.terminate(3, talk(1), data(2))
+    assert cents(credit.desk, ann) == (1000 - 9 - 6 - 2, 0)
+    assert not any("estimated" in record["marks"] for record in credit.records())
