@@ -39,7 +39,7 @@ def rehearse(engine: Engine, command: Hold) -> Rehearsal:
 
 def _decide(command: Hold, transaction: Transaction) -> Rehearsal:
     batch = load(transaction, [command], set())
-    funds = {number: account.available_ticks for number, account in batch.accounts.items()}
+    funds = {number: account.available_at(command.at_ms) for number, account in batch.accounts.items()}
     allowances = {
         number: usable(batch.allowances_of(number), command.at_ms, {}, {}) for number in batch.accounts
     }

@@ -102,8 +102,8 @@ class Statements:
         # be what stands there once the lock is ours.
         self.accounts = self._read(
             "SELECT account_id, code, kind, currency, balance_ticks, held_ticks, credit_limit_ticks, status, "
-            "open_calls, max_calls, daily_limit_ticks, timezone, spent_day, spent_ticks "
-            f"FROM accounts WHERE {dialect.any_of('account_id', 'bigint')} "
+            "open_calls, max_calls, daily_limit_ticks, timezone, spent_day, spent_ticks, "
+            f"credit_expires_at_ms FROM accounts WHERE {dialect.any_of('account_id', 'bigint')} "
             f"ORDER BY account_id {dialect.lock}",
             "bigint",
         )
@@ -142,13 +142,15 @@ class Statements:
         # Under lock too, after the accounts: no other transaction may use one of them meanwhile.
         self.vouchers = self._read(
             "SELECT v.code_hash, v.voucher_id, v.status, b.status, b.currency, b.ticks, b.units, "
-            "b.allowance, b.expires_at_ms FROM vouchers v JOIN voucher_batches b ON b.batch_id = v.batch_id "
+            "b.allowance, b.expires_at_ms, b.credit_valid_ms "
+            "FROM vouchers v JOIN voucher_batches b ON b.batch_id = v.batch_id "
             f"WHERE {dialect.any_of('v.code_hash', 'text')} ORDER BY v.code_hash "
             f"{dialect.lock and dialect.lock + ' OF v'}",
             "text",
         )
 
         self.update_accounts = self._update(tables.accounts, "account_id", _ACCOUNT_CHANGES)
+        self.date_accounts = self._update(tables.accounts, "account_id", ("credit_expires_at_ms",))
         self.update_allowances = self._update(tables.allowances, "allowance_id", ("remaining", "held"))
         self.reverse_charges = self._update(tables.charges, "charge_id", ("reversed_by",))
         self.use_vouchers = self._update(

@@ -60,6 +60,8 @@ class JsonText(TypeDecorator[Any]):
 # other row for each, a fifth of its time. They are written by the committer alone, under the lock of the
 # accounts that they name and together with their transfer; `db.check` proves it.
 
+_DATED = text("credit_expires_at_ms IS NOT NULL")
+
 parties = Table(
     "parties",
     metadata,
@@ -100,10 +102,12 @@ accounts = Table(
         server_default="0",
         comment="when its terms changed last, by the database's clock",
     ),
+    Column("credit_expires_at_ms", Big, comment="its money is good until then; NULL: for ever"),
     CheckConstraint("held_ticks >= 0", name="held_not_negative"),
     CheckConstraint("open_calls >= 0", name="open_calls_not_negative"),
     Index(None, "parent_id"),
     Index(None, "changed_at_ms"),
+    Index("ix_accounts_credit_expires", "credit_expires_at_ms", sqlite_where=_DATED, postgresql_where=_DATED),
 )
 
 users = Table(
@@ -184,7 +188,7 @@ transfers = Table(
         "kind",
         String(16),
         nullable=False,
-        comment="charge, reverse, top_up, adjust, transfer, allowance, voucher",
+        comment="charge, reverse, top_up, adjust, transfer, allowance, voucher, forfeit",
     ),
     Column("call_id", String(36)),
     Column("reverses", String(36), comment="transfer_id of the transfer this one undoes"),
@@ -340,6 +344,11 @@ voucher_batches = Table(
     Column("expires_at_ms", Big),
     Column("created_at_ms", Big, nullable=False),
     Column("actor", String(64), nullable=False, default=""),
+    Column(
+        "credit_valid_ms",
+        Big,
+        comment="their money is good for so long after redemption; NULL: as the account's",
+    ),
 )
 
 vouchers = Table(

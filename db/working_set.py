@@ -32,6 +32,7 @@ from ocs.ledger.model import (
     AddAllowance,
     AllowanceState,
     Command,
+    Forfeit,
     Gift,
     Hold,
     LegHold,
@@ -69,7 +70,7 @@ def accounts_of(command: Command) -> Iterable[int]:
             return [account_id for account_id, _ in command.entries]
         case AddAllowance():
             return [command.account_id]
-        case Redeem():
+        case Redeem() | Forfeit():
             return [command.account_id, command.house_id]
         case _:
             return ()
@@ -223,7 +224,7 @@ def _allowance(row: Any) -> AllowanceState:
 
 
 def _voucher(row: Any) -> Voucher:
-    _, voucher_id, status, batch_status, currency, ticks, units, allowance, expires_at_ms = row
+    _, voucher_id, status, batch_status, currency, ticks, units, allowance, expires_at_ms, valid_ms = row
     if status == VoucherStatus.READY and batch_status != "active":
         status = VoucherStatus.BLOCKED
     gift = None
@@ -240,7 +241,7 @@ def _voucher(row: Any) -> Voucher:
             unit=kept["unit"],
         )
         gift = Gift(kept["name"], units, terms, kept["valid_ms"])
-    return Voucher(voucher_id, VoucherStatus(status), currency, ticks, gift, expires_at_ms)
+    return Voucher(voucher_id, VoucherStatus(status), currency, ticks, gift, expires_at_ms, valid_ms)
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -253,6 +254,10 @@ def save(transaction: Transaction, batch: Batch, now_ms: int) -> None:
     new = {gift.state.allowance_id for gift in batch.new_allowances}
     changes: list[tuple[Write, list[Row]]] = [
         (sql.update_accounts, [_account_row(batch.accounts[i]) for i in sorted(batch.changed_accounts)]),
+        (
+            sql.date_accounts,
+            [(i, batch.accounts[i].credit_expires_at_ms) for i in sorted(batch.redated_accounts)],
+        ),
         (sql.add_allowances, [_gift_row(gift) for gift in batch.new_allowances]),
         (
             sql.update_allowances,

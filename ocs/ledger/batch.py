@@ -168,6 +168,8 @@ class Batch:
     prepare: Callable[[str, Mapping[str, Any]], Any] = _as_is
 
     changed_accounts: set[int] = field(default_factory=set)
+    redated_accounts: set[int] = field(default_factory=set)
+    """Whose money is good for another time now."""
     changed_allowances: set[int] = field(default_factory=set)
     changed_holds: set[tuple[str, int]] = field(default_factory=set)
     """(call_id, leg_no) to write if the call still has that hold, else to delete."""
@@ -211,6 +213,13 @@ class Batch:
             self.allowances[allowance_id].remaining += units
             self.changed_allowances.add(allowance_id)
         self.transfers.append(transfer)
+
+    def set_credit_date(self, account_id: int, expires_at_ms: int | None) -> None:
+        """The account's money is good until then; None: for ever."""
+        account = self.accounts[account_id]
+        if account.credit_expires_at_ms != expires_at_ms:
+            account.credit_expires_at_ms = expires_at_ms
+            self.redated_accounts.add(account_id)
 
     def replace_holds(self, call_id: str, holds: Mapping[int, OpenHold]) -> None:
         """Make these the call's holds; accounts, allowances and open-call counters follow."""

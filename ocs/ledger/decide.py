@@ -11,10 +11,13 @@ from hashlib import blake2b
 
 from ocs.errors import CallerError, Conflict
 from ocs.ledger.batch import Answer, Batch, Entry, NewAllowance, Plan, PreparedRows, Transfer
+from ocs.ledger.credit import good_until
+from ocs.ledger.forfeiting import plan_forfeit
 from ocs.ledger.holding import plan_hold
 from ocs.ledger.model import (
     AddAllowance,
     Command,
+    Forfeit,
     Hold,
     NotRedeemed,
     Outcome,
@@ -26,6 +29,7 @@ from ocs.ledger.model import (
     Saved,
     Settle,
     Settled,
+    Unmoved,
 )
 from ocs.ledger.redeeming import plan_redeem
 from ocs.ledger.settling import plan_settle, transfer_id_of
@@ -55,7 +59,7 @@ def decide(batch: Batch, command: Command) -> Outcome:
         plan.apply()
     if rows is not None:
         batch.keep(rows)
-    if not isinstance(plan.outcome, NotRedeemed):  # whoever guesses codes leaves no rows behind
+    if not isinstance(plan.outcome, NotRedeemed | Unmoved):  # whoever guesses codes leaves no rows behind
         batch.remember(command.key, Answer(means, plan.outcome))
     return plan.outcome
 
@@ -74,7 +78,12 @@ def meaning(command: Command) -> str:
         case Save():
             return f"save {command.call_id}"
         case Post():
-            return f"post {_digest(f'{command.kind} {command.entries}')}"
+            moved = f"{command.kind} {command.entries}"
+            if command.credit_valid_ms is not None:
+                moved += f" {command.credit_valid_ms}"
+            return f"post {_digest(moved)}"
+        case Forfeit():
+            return f"forfeit {command.account_id}"
         case AddAllowance():
             gift = f"{command.account_id} {command.name} {command.units}"
             if command.terms.unit != Unit.SECOND:
@@ -98,6 +107,8 @@ def _plan(batch: Batch, command: Command) -> Plan:
             return Plan(Saved(), writes=command.rows)
         case Post():
             return _plan_post(batch, command)
+        case Forfeit():
+            return plan_forfeit(batch, command)
         case AddAllowance():
             return _plan_allowance(batch, command)
         case Redeem():
@@ -142,9 +153,9 @@ def _plan_post(batch: Batch, command: Post) -> Plan:
     if command.guarded:
         for account_id, balance in balances.items():
             account = batch.accounts[account_id]
-            available = account.available_ticks
+            free = account.uncommitted_ticks
             falls = balance < account.balance_ticks
-            if falls and available is not None and available + balance - account.balance_ticks < 0:
+            if falls and free is not None and free + balance - account.balance_ticks < 0:
                 return Plan(Refused(Refusal.INSUFFICIENT_FUNDS, account_id))
     for balance in balances.values():
         if abs(balance) > MAX_TICKS:
@@ -158,7 +169,16 @@ def _plan_post(batch: Batch, command: Post) -> Plan:
         memo=command.memo,
         actor=command.actor,
     )
-    return Plan(Posted(transfer.transfer_id, balances), apply=lambda: batch.post(transfer))
+    account = batch.accounts[command.entries[0][0]]
+    until_ms = good_until(
+        account.balance_ticks, account.credit_expires_at_ms, command.at_ms, command.credit_valid_ms
+    )
+
+    def apply() -> None:
+        batch.post(transfer)
+        batch.set_credit_date(account.account_id, until_ms)
+
+    return Plan(Posted(transfer.transfer_id, balances), apply=apply)
 
 
 def _plan_allowance(batch: Batch, command: AddAllowance) -> Plan:

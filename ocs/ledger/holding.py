@@ -158,7 +158,7 @@ def _as_it_was(
     batch: Batch, command: Hold, call: CallMoney, had_ms: int, *, final: bool, limited_by: int | None = None
 ) -> Granted:
     legs = tuple(hold.leg for hold in call.holds.values())
-    available = batch.accounts[command.legs[0].account_id].available_ticks
+    available = batch.accounts[command.legs[0].account_id].available_at(command.at_ms)
     return Granted(had_ms, final, legs, limited_by, available)
 
 
@@ -201,7 +201,7 @@ def _purses(batch: Batch, command: Hold, call: CallMoney) -> list[Purse]:
 
 def _fill(batch: Batch, command: Hold, call: CallMoney, purse: Purse) -> Purse:
     account = purse.account
-    available = account.available_ticks
+    available = account.available_at(command.at_ms)
     if available is not None:
         purse.money_ticks = available + purse.own_ticks
     if account.daily_limit_ticks is not None:
@@ -283,8 +283,7 @@ def _grant(
                 taken_at_ms=command.at_ms,
             )
     final = _is_final(purses, grant_ms)
-    available = purses[0].account.available_ticks  # the first leg's, before this hold takes its place
-    if available is not None:
-        available += purses[0].own_ticks - totals[0]
+    # The first leg's, as it is once this hold has taken the place of the one before.
+    available = purses[0].account.available_at(command.at_ms, purses[0].own_ticks - totals[0])
     granted = Granted(grant_ms, final, tuple(hold.leg for hold in holds.values()), limited_by, available)
     return Plan(granted, apply=lambda: batch.replace_holds(command.call_id, holds))

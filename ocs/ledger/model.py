@@ -1,7 +1,7 @@
 """What does the ledger know and do? Accounts, commands and outcomes, as values.
 
-`available = balance - held + credit_limit`, derived, never stored. A hold covers the price of the
-total time granted so far. Commands carry an idempotency key made of what caused them; the second
+What is available is derived (`ocs.ledger.credit`), never stored. A hold covers the price of the total time
+granted so far. Commands carry an idempotency key made of what caused them; the second
 arrival gets the first answer. All times are UTC milliseconds, all amounts ticks of the account's currency.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ocs.ledger.credit import available, uncommitted
 from ocs.rating.model import Allowance, Charge, Draw, Pricer
 from ocs.refusals import Refusal, VoucherRefusal
 from ocs.values import quick_value
@@ -28,6 +29,8 @@ class AccountKind(StrEnum):
     COST = "cost"
     TAX = "tax"
     CASH = "cash"
+    FORFEITED = "forfeited"
+    """Prepaid money that its owner let expire."""
 
 
 class AccountStatus(StrEnum):
@@ -42,7 +45,8 @@ class Account:
     """One account as a batch sees it under lock. Mutable: the batch works on it, then writes it back.
 
     credit_limit_ticks None: no limit (house accounts). spent_* count settled usage of one local day of the
-    account's zone (`spent_day` = days since 1970-01-01 there).
+    account's zone (`spent_day` = days since 1970-01-01 there). credit_expires_at_ms None: its money is good
+    for ever.
     """
 
     account_id: int
@@ -59,13 +63,17 @@ class Account:
     timezone: str = "UTC"
     spent_day: int = 0
     spent_ticks: int = 0
+    credit_expires_at_ms: int | None = None
+
+    def available_at(self, at_ms: int, freed_ticks: int = 0) -> int | None:
+        """What may still be set aside, once `freed_ticks` of what is held are free again; None: no limit."""
+        held = self.held_ticks - freed_ticks
+        return available(self.balance_ticks, held, self.credit_limit_ticks, self.credit_expires_at_ms, at_ms)
 
     @property
-    def available_ticks(self) -> int | None:
-        """What may still be set aside; None: no limit."""
-        if self.credit_limit_ticks is None:
-            return None
-        return self.balance_ticks - self.held_ticks + self.credit_limit_ticks
+    def uncommitted_ticks(self) -> int | None:
+        """What a transfer by hand may take off: what no call holds, expired or not; None: no limit."""
+        return uncommitted(self.balance_ticks, self.held_ticks, self.credit_limit_ticks)
 
 
 @dataclass(slots=True)
@@ -110,6 +118,8 @@ class Voucher:
     ticks: int = 0
     gift: Gift | None = None
     expires_at_ms: int | None = None
+    credit_valid_ms: int | None = None
+    """Its money lasts so long from its redemption; None: as long as the account's."""
     account_id: int | None = None
     """Who used it, when, by which transfer."""
     transfer_id: str | None = None
@@ -229,6 +239,29 @@ class Post:
     memo: str = ""
     actor: str = ""
     guarded: bool = True
+    credit_valid_ms: int | None = None
+    """The first entry's account has its money for so long from now, at least (`ocs.ledger.credit`)."""
+
+
+@quick_value
+class Forfeit:
+    """Take what expired to the house: the balance less what calls hold, `at_most_ticks` of it.
+
+    Only while its date still is `expired_at_ms`; once a date, whoever asks how often. Outcome: Posted,
+    Unmoved or Refused.
+    """
+
+    account_id: int
+    house_id: int
+    expired_at_ms: int
+    at_most_ticks: int
+    at_ms: int
+    actor: str = ""
+
+    @property
+    def key(self) -> str:
+        """One for each account and date."""
+        return f"forfeit:{self.account_id}:{self.expired_at_ms}"
 
 
 @quick_value
@@ -261,7 +294,7 @@ class Redeem:
     actor: str = ""
 
 
-Command = Hold | Settle | Save | Post | AddAllowance | Redeem
+Command = Hold | Settle | Save | Post | Forfeit | AddAllowance | Redeem
 
 
 # --- outcomes -----------------------------------------------------------------------------------
@@ -323,6 +356,11 @@ class Posted:
 
 
 @quick_value
+class Unmoved:
+    """There was nothing to move. Nothing was changed; it is not kept, and its key may be used again."""
+
+
+@quick_value
 class Redeemed:
     """The voucher is used and its value stands on the account: `ticks` of money, or `units`."""
 
@@ -342,4 +380,4 @@ class NotRedeemed:
     reason: VoucherRefusal
 
 
-Outcome = Granted | Refused | Settled | Saved | Posted | Redeemed | NotRedeemed
+Outcome = Granted | Refused | Settled | Saved | Posted | Unmoved | Redeemed | NotRedeemed

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ocs.errors import CallerError
 from ocs.ledger.batch import Batch, Entry, NewAllowance, Plan, Transfer
+from ocs.ledger.credit import good_until
 from ocs.ledger.model import (
     Account,
     Gift,
@@ -78,10 +79,16 @@ def _give_money(batch: Batch, command: Redeem, voucher: Voucher, account: Accoun
             Entry(house.account_id, account.currency, -ticks, house.balance_ticks - ticks),
         ),
     )
-    return Plan(
-        Redeemed(transfer.transfer_id, voucher.voucher_id, ticks, 0, Unit.MONEY.value, after),
-        apply=lambda: batch.use_up(voucher, transfer, account.account_id),
+    until_ms = good_until(
+        account.balance_ticks, account.credit_expires_at_ms, command.at_ms, voucher.credit_valid_ms
     )
+
+    def apply() -> None:
+        batch.use_up(voucher, transfer, account.account_id)
+        batch.set_credit_date(account.account_id, until_ms)
+
+    redeemed = Redeemed(transfer.transfer_id, voucher.voucher_id, ticks, 0, Unit.MONEY.value, after)
+    return Plan(redeemed, apply=apply)
 
 
 def _give_units(batch: Batch, command: Redeem, voucher: Voucher, gift: Gift, account: Account) -> Plan:

@@ -18,7 +18,9 @@ from ocs.ledger.model import Account, AccountKind, LegSettled, Refused, Settle, 
 from ocs.rating.model import Allowance, Charge
 from ocs.refusals import Refusal
 
-HOUSE = frozenset({AccountKind.REVENUE, AccountKind.COST, AccountKind.TAX, AccountKind.CASH})
+HOUSE = frozenset(
+    {AccountKind.REVENUE, AccountKind.COST, AccountKind.TAX, AccountKind.CASH, AccountKind.FORFEITED}
+)
 
 
 def transfer_id_of(at_ms: int, key: str) -> str:

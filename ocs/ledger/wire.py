@@ -20,6 +20,7 @@ from ocs.ledger.model import (
     Refused,
     Saved,
     Settled,
+    Unmoved,
 )
 from ocs.rating.model import Charge, ChargeLine, Draw
 from ocs.refusals import Refusal, VoucherRefusal
@@ -55,6 +56,8 @@ def dump_outcome(outcome: Outcome) -> dict[str, Any]:
                 "unit": outcome.unit,
                 "balance": outcome.balance_ticks,
             }
+        case Unmoved():
+            return {"unmoved": True}
         case NotRedeemed():
             return {"not_redeemed": outcome.reason.value}
 
@@ -79,6 +82,8 @@ def load_outcome(kept: Mapping[str, Any]) -> Outcome:
             kept["unit"],
             kept["balance"],
         )
+    if "unmoved" in kept:
+        return Unmoved()
     if "not_redeemed" in kept:
         return NotRedeemed(VoucherRefusal(kept["not_redeemed"]))
     return Saved()

@@ -46,6 +46,7 @@ def write_books(engine: Engine, batch: Batch | None = None) -> None:
                     balance_ticks=-given if account.account_id == CASH else account.balance_ticks,
                     credit_limit_ticks=account.credit_limit_ticks,
                     max_calls=account.max_calls,
+                    credit_expires_at_ms=account.credit_expires_at_ms,
                     created_at_ms=NOW,
                 )
             )

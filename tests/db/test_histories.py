@@ -20,7 +20,7 @@ from ocs.ledger.model import Command, Granted, Outcome, Settle
 from ocs.runtime.clock import ManualClock
 from tests.db.store_books import broken, settled_rows, write_books
 from tests.ledger.books import ALICE, CASH, COST, books, hold, settle
-from tests.ledger.histories import Deed, command_of, histories
+from tests.ledger.histories import EXPIRES, Deed, command_of, histories
 from tests.servers import PostgresServer
 
 
@@ -47,6 +47,7 @@ def assert_same_books(engine: Engine, batch: Batch) -> None:
             account.spent_ticks,
         )
         assert row.balance_ticks == account.balance_ticks
+        assert row.credit_expires_at_ms == account.credit_expires_at_ms
     assert holds == {
         (call_id, no): hold.leg.ticks
         for call_id, call in batch.calls.items()
@@ -57,7 +58,7 @@ def assert_same_books(engine: Engine, batch: Batch) -> None:
 
 def run_and_compare(engine: Engine, history: list[Deed]) -> None:
     """One history, command by command, on the database and in memory; repeats go to a restarted committer."""
-    batch = books(balance_ticks=2_000, credit_limit_ticks=500)
+    batch = books(balance_ticks=2_000, credit_limit_ticks=500, credit_expires_at_ms=EXPIRES)
     write_books(engine, batch)
     batch.accounts[CASH].balance_ticks = -sum(account.balance_ticks for account in batch.accounts.values())
     gifts = sum(deed.kind == "gift" for deed in history)

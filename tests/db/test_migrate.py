@@ -7,7 +7,7 @@ from pathlib import Path
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import CheckConstraint, inspect, select
+from sqlalchemy import CheckConstraint, insert, inspect, select
 
 from db.engine import make_engine, reading
 from db.migrate import _config, is_current, upgrade
@@ -49,6 +49,33 @@ def test_a_database_of_the_first_version_keeps_its_accounts(tmp_path: Path) -> N
     with reading(engine) as connection:
         row = connection.execute(select(accounts)).one()
         assert (row.code, row.balance_ticks, row.changed_at_ms) == ("alice", 5, 0)
+    engine.dispose()
+
+
+def test_the_dates_of_money_come_and_go_with_their_revision(database_url: str) -> None:
+    """Down to the one before and up again: balances stay, and nobody's money has a date."""
+    engine = make_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(
+            insert(accounts).values(
+                code="alice",
+                kind="customer",
+                currency="EUR",
+                balance_ticks=5,
+                created_at_ms=7,
+                credit_expires_at_ms=9,
+            )
+        )
+    with engine.begin() as connection:
+        command.downgrade(_config(connection), "0005")
+        names = {column["name"] for column in inspect(connection).get_columns("accounts")}
+        assert "credit_expires_at_ms" not in names
+        assert "balance_ticks" in names
+    upgrade(database_url)
+    with reading(engine) as connection:
+        row = connection.execute(select(accounts)).one()
+        assert (row.code, row.balance_ticks, row.credit_expires_at_ms) == ("alice", 5, None)
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
 
 

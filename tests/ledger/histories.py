@@ -35,12 +35,16 @@ class Deed:
 
 deeds = st.builds(
     Deed,
-    kind=st.sampled_from(["hold", "hold", "hold", "settle", "settle", "correct", "answer", "top_up", "gift"]),
+    kind=st.sampled_from(
+        ["hold", "hold", "hold", "settle", "settle", "correct", "answer", "top_up", "lasting", "gift"]
+    ),
     call=st.integers(0, 5),
     amount=st.integers(0, 200),
     repeat=st.booleans(),
 )
 histories = st.lists(deeds, min_size=1, max_size=40)
+EXPIRES = NOW + 12_000
+"""When alice's money expires, unless it is topped up with more that lasts longer."""
 
 
 def command_of(deed: Deed, number: int) -> Command:
@@ -62,6 +66,10 @@ def command_of(deed: Deed, number: int) -> Command:
         case "gift":
             terms = Allowance(0, 0, expires_at_ms=at_ms + deed.amount * 500)
             return AddAllowance(key, ALICE if deed.call % 2 else BOB, "gift", deed.amount + 1, terms, at_ms)
+        case "lasting":
+            account_id, valid_ms = ALICE if deed.call % 2 else BOB, deed.amount * 100
+            entries = ((account_id, deed.amount + 1), (CASH, -deed.amount - 1))
+            return Post(key, "top_up", entries, at_ms, credit_valid_ms=valid_ms)
         case _:
             ticks = deed.amount - 60
             return Post(key, "adjust", ((ALICE if deed.call % 2 else BOB, ticks), (CASH, -ticks)), at_ms)
@@ -82,8 +90,8 @@ def assert_books_hold(batch: Batch, balances_at_start: dict[int, int]) -> None:
         )
         posted = [e for t in batch.transfers for e in t.entries if e.account_id == account.account_id]
         assert account.balance_ticks == balances_at_start[account.account_id] + sum(e.ticks for e in posted)
-        if account.available_ticks is not None:
-            assert account.available_ticks >= 0, account
+        if account.uncommitted_ticks is not None:
+            assert account.uncommitted_ticks >= 0, account
     for allowance in batch.allowances.values():
         drawn = sum(call.own_units().get(allowance.allowance_id, 0) for call in batch.calls.values())
         assert allowance.held == drawn

@@ -361,7 +361,7 @@ def test_a_grant_says_what_the_first_payer_could_still_set_aside() -> None:
     batch = books(balance_ticks=1_000)
     told = [decide(batch, hold("c", seconds, key=f"c:{seconds}")) for seconds in (60, 90, 80)]
     assert [outcome.available_ticks for outcome in told if isinstance(outcome, Granted)] == [400, 100, 100]
-    assert batch.accounts[ALICE].available_ticks == 100
+    assert batch.accounts[ALICE].available_at(NOW) == 100
     two = (PayingLeg(0, ALICE, FlatPricer(1)), PayingLeg(1, ALICE, FlatPricer(2)))
     both = decide(batch, hold("d", 10, legs=two))
     assert isinstance(both, Granted)

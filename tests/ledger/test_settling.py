@@ -107,7 +107,7 @@ def test_a_late_settlement_takes_available_money_but_never_what_other_calls_hold
     outcome = decide(batch, settle("c", 80))
     assert isinstance(outcome, Settled)
     assert (outcome.legs[0].collected_ticks, outcome.legs[0].shortfall_ticks) == (500, 300)
-    assert batch.accounts[ALICE].available_ticks == 0
+    assert batch.accounts[ALICE].available_at(NOW) == 0
 
 
 def test_an_unguarded_leg_is_paid_in_full() -> None:

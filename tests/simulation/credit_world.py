@@ -177,7 +177,7 @@ class CreditWorld(NasWorld):
             case Settle(), Settled():
                 self.holds.pop(command.call_id, None)
         for account in self.books.batch.accounts.values():
-            if account.available_ticks is not None and account.available_ticks < 0:
+            if account.uncommitted_ticks is not None and account.uncommitted_ticks < 0:
                 self.fault(f"{account.code} is below zero")
 
     # --- what the client does ---

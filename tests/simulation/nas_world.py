@@ -253,7 +253,7 @@ class NasWorld:
             if times > 1:
                 self.fault(f"{channel} holds {times} times")
         for account in self.books.batch.accounts.values():
-            if account.available_ticks is not None and account.available_ticks < 0:
+            if account.uncommitted_ticks is not None and account.uncommitted_ticks < 0:
                 self.fault(f"{account.code} is below zero")
 
     def fault(self, text: str) -> None:
