@@ -28,10 +28,9 @@ from ocs.services.nas import Nas, Report
 from ocs.services.nas_questions import JsonNas
 from ocs.services.sip_names import folded, number
 from tests.api.office import TOKEN, Office
-from tests.services.desk import SPEC, TestDesk
+from tests.services.desk import CENT, SPEC, TestDesk
 
 NAS_TOKEN = "the-token-of-all-nas"
-CENT = 10_000
 ASK = {"nas": "kam1", "call_id": "c1@ua", "user": "ann", "origin": "4930", "destination": "sip:49151@x"}
 
 
@@ -59,10 +58,9 @@ class Line:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[TestDesk]:
+def desk(blank: Path, tmp_path: Path) -> Iterator[TestDesk]:
     (tmp_path / "desk").mkdir()
-    made = TestDesk(tmp_path / "desk", SPEC)
-    made.charging.move_to(replace(made.charging.desk, payer_rules=(Rule("sip_user"),)))
+    made = TestDesk(tmp_path / "desk", SPEC, blank=blank, payer_rules=[Rule("sip_user")])
     yield made
     made.close()
 

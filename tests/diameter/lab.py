@@ -7,18 +7,13 @@ that bears their number or name.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import gevent
-from sqlalchemy import func, insert, select
 
-from db import tables
-from db.check import check
 from db.rehearse import rehearse
 from db.repositories.calls import CallRepository
 from ocs.runtime.diameter_doors import DiameterDoors
@@ -30,10 +25,10 @@ from switch_adapters.diameter import names, wire
 from switch_adapters.diameter.codes import CcRequestType, Command, FinalUnitAction
 from switch_adapters.diameter.connection import Peer
 from switch_adapters.diameter.names import Name
-from tests.rating.make import book, tariff
-from tests.services.desk import SPEC, TestDesk
+from tests.rating.make import tariff
+from tests.services.desk import SPEC, TestDesk, digits
+from tests.services.door_lab import DoorLab
 
-CENT = 10_000
 PREFIXES = ("1", "44", "49")
 RULES = (Rule("subscription.number"), Rule("subscription.user"))
 CONTEXT = "32260@3gpp.org"
@@ -53,42 +48,23 @@ KEYED = (
     # tariff, unit, keys, rate
     ("retail-data", "octet", ("10", "11"), "0:0.01/1000+1"),
     ("retail-sms", "unit", ("sms",), "0:0.05/1+1"),
+    ("retail-money", "money", ("any",), "0:0.000001/1+1"),
 )
 
 
 def new_desk(path: Path, blank: Path | None = None) -> TestDesk:
     """A desk in `path`; blank: a migrated database to begin with."""
-    if blank is not None:
-        shutil.copy(blank, path / "desk.db")
-    desk = TestDesk(path, SPEC)
-    made = [tariff([(prefix, prefix, SPEC) for prefix in PREFIXES], currency="USD")]
+    desk = TestDesk(
+        path, SPEC, blank=blank, destinations=[(prefix, prefix) for prefix in PREFIXES], payer_rules=RULES,
+        normalise=digits,
+    )  # fmt: skip
     for number, (name, unit, keys, spec) in enumerate(KEYED, start=2):
         rates = [(f"{key}$", key, spec) for key in keys]
-        made.append(tariff(rates, name=name, version_id=number, currency="USD", unit=unit))
-    rates = [("any$", "any", "0:0.000001/1+1")]
-    made.append(tariff(rates, name="retail-money", version_id=9, currency="USD", unit="money"))
-    with desk.engine.begin() as db:
-        for one in made[1:]:
-            row = {
-                "tariff_version_id": one.info.version_id, "tariff": one.info.tariff, "version": 1,
-                "currency": "USD", "effective_from_ms": 0, "terms": {}, "imported_at_ms": 0,
-            }  # fmt: skip
-            db.execute(insert(tables.tariff_versions).values(**row))
-    desk.tariffs = book(*made)
-    furnish(desk, desk.charging)
+        desk.sell(tariff(rates, name=name, version_id=number, currency="USD", unit=unit))
     return desk
 
 
-def furnish(desk: TestDesk, charging: ChargeCalls) -> ChargeCalls:
-    def normalised(number: str) -> str | None:
-        digits = number.removeprefix("+")
-        return digits if digits.isdecimal() and digits.isascii() else None
-
-    charging.move_to(replace(charging.desk, tariffs=desk.tariffs, payer_rules=RULES, normalise=normalised))
-    return charging
-
-
-class DiameterLab:
+class DiameterLab(DoorLab):
     """One client and one daemon that it asks. Further daemons: `DiameterLab(desk, alone=False)` for each."""
 
     def __init__(
@@ -105,7 +81,7 @@ class DiameterLab:
         )  # fmt: skip
         self.calls = CallRepository(desk.engine)
         self._ids = count(1)
-        self.start(desk.charging if alone else furnish(desk, desk.new_life(alone=False)))
+        self.start(desk.charging if alone else desk.new_life(alone=False))
 
     def start(self, charging: ChargeCalls) -> None:
         """The daemon as after its start: what doors remember is gone."""
@@ -127,7 +103,7 @@ class DiameterLab:
     def restart(self) -> None:
         """The daemon is killed and another starts; it meets sessions as their requests come."""
         self.desk.kill(self.charging)
-        self.start(furnish(self.desk, self.desk.new_life(alone=False)))
+        self.start(self.desk.new_life(alone=False))
 
     def _load_session(self, name: str, session: str) -> Any:
         if self.desk.ledger.away is not None:
@@ -193,36 +169,6 @@ class DiameterLab:
     def event(self, action: int, *parts: bytes, number: int = 0, **how: Any) -> str:
         wanted = wire.i32_avp(names.REQUESTED_ACTION, action)
         return self.ask(self.ccr(CcRequestType.EVENT, number, wanted, *parts, **how))
-
-    def wait(self, seconds: float) -> None:
-        self.desk.wait(seconds)
-
-    # --- after ---
-
-    def cents(self, account: str) -> tuple[float, float]:
-        """(balance, held) of an account in cents."""
-        with self.desk.engine.begin() as db:
-            row = db.execute(select(tables.accounts).where(tables.accounts.c.code == account)).one()
-        return row.balance_ticks / CENT, row.held_ticks / CENT
-
-    def records(self) -> list[Mapping[str, Any]]:
-        return [row._mapping for row in self.desk.rows(tables.call_records)]
-
-    def broken(self) -> list[str]:
-        """Invariants of the books that do not hold."""
-        return [f"{one.invariant}: {one.detail}" for one in check(self.desk.engine) if not one.ok]
-
-    def state(self) -> dict[str, Any]:
-        """All that a bad message must not change."""
-        counted = (tables.calls, tables.holds, tables.postings, tables.charges, tables.call_records)
-        with self.desk.engine.begin() as db:
-            found: dict[str, Any] = {
-                table.name: db.execute(select(func.count()).select_from(table)).scalar_one()
-                for table in counted
-            }
-            columns = tables.accounts.c.balance_ticks, tables.accounts.c.held_ticks
-            found["money"] = [tuple(row) for row in db.execute(select(*columns))]
-        return found
 
 
 # --- AVPs of requests --------------------------------------------------------------------------------

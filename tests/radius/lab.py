@@ -7,18 +7,12 @@ authenticate pays from the account that is called as he says he is.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import gevent
-from sqlalchemy import func, select
 
-from db import tables
-from db.check import check
 from db.repositories.calls import CallRepository
 from ocs.ports import CallControl
 from ocs.runtime.nas_doors import _client
@@ -34,11 +28,9 @@ from radius.intake import Intake, Kind, Limits
 from radius.nonces import nonce_key
 from radius.packets import Code, Request, encode_request
 from tests.radius.nas import SECRET, Counts, Wire, answer_to
-from tests.rating.make import book, tariff
-from tests.services.desk import SPEC, TestDesk
+from tests.services.desk import SPEC, TestDesk, digits
+from tests.services.door_lab import DoorLab
 
-CENT = 10_000
-"""Ticks; a second of talk."""
 PREFIXES = ("1", "33", "44", "49")
 RULES = (Rule("accountcode"), Rule("from_user"))
 
@@ -61,24 +53,13 @@ class KnownUsers(dict[tuple[str, str], UserView]):
 
 def new_desk(path: Path, blank: Path | None = None) -> TestDesk:
     """A desk in `path` where recorded numbers have a price. blank: a migrated database to begin with."""
-    if blank is not None:
-        shutil.copy(blank, path / "desk.db")
-    desk = TestDesk(path, SPEC)
-    desk.tariffs = book(tariff([(prefix, prefix, SPEC) for prefix in PREFIXES], currency="USD"))
-    _furnish(desk, desk.charging)
-    return desk
+    return TestDesk(
+        path, SPEC, blank=blank, destinations=[(prefix, prefix) for prefix in PREFIXES], payer_rules=RULES,
+        normalise=digits,
+    )  # fmt: skip
 
 
-def _furnish(desk: TestDesk, charging: ChargeCalls) -> ChargeCalls:
-    def normalised(number: str) -> str | None:
-        digits = number.removeprefix("+")
-        return digits if digits.isdecimal() and digits.isascii() else None
-
-    charging.move_to(replace(charging.desk, tariffs=desk.tariffs, payer_rules=RULES, normalise=normalised))
-    return charging
-
-
-class RadiusLab:
+class RadiusLab(DoorLab):
     """One NAS (of `kind`, with settings of its radius table) and one daemon that it asks.
 
     Further daemons on the same desk: `RadiusLab(desk, alone=False)` for each of them.
@@ -117,7 +98,7 @@ class RadiusLab:
         self.calls = CallRepository(desk.engine)
         self._limits = limits
         self._identifiers = count(1)
-        self.start(desk.charging if alone else _furnish(desk, desk.new_life(alone=False)))
+        self.start(desk.charging if alone else desk.new_life(alone=False))
 
     def start(self, charging: ChargeCalls) -> None:
         """The daemon as after its start: what sockets and doors remember is gone."""
@@ -147,7 +128,7 @@ class RadiusLab:
     def restart(self) -> None:
         """The daemon is killed and another starts; it meets calls as their packets come."""
         self.desk.kill(self.charging)
-        self.start(_furnish(self.desk, self.desk.new_life(alone=self.alone)))
+        self.start(self.desk.new_life(alone=self.alone))
 
     # --- what the NAS sends ---
 
@@ -187,33 +168,3 @@ class RadiusLab:
             while self.intake.in_progress:
                 gevent.sleep(0.0005)
                 self.desk.settle()
-
-    def wait(self, seconds: float) -> None:
-        self.desk.wait(seconds)
-
-    # --- after ---
-
-    def cents(self, account: str) -> tuple[float, float]:
-        """(balance, held) of an account in cents: seconds of talk."""
-        with self.desk.engine.begin() as db:
-            row = db.execute(select(tables.accounts).where(tables.accounts.c.code == account)).one()
-        return row.balance_ticks / CENT, row.held_ticks / CENT
-
-    def records(self) -> list[Mapping[str, Any]]:
-        return [row._mapping for row in self.desk.rows(tables.call_records)]
-
-    def broken(self) -> list[str]:
-        """Invariants of the books that do not hold."""
-        return [f"{one.invariant}: {one.detail}" for one in check(self.desk.engine) if not one.ok]
-
-    def state(self) -> dict[str, Any]:
-        """All that a bad packet must not change."""
-        counted = (tables.calls, tables.holds, tables.postings, tables.charges, tables.call_records)
-        with self.desk.engine.begin() as db:
-            found: dict[str, Any] = {
-                table.name: db.execute(select(func.count()).select_from(table)).scalar_one()
-                for table in counted
-            }
-            columns = tables.accounts.c.balance_ticks, tables.accounts.c.held_ticks
-            found["money"] = [tuple(row) for row in db.execute(select(*columns))]
-        return found

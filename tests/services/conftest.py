@@ -12,8 +12,8 @@ from tests.services.nas_twins import NasLab, ScriptedControl
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[TestDesk]:
-    made = TestDesk(tmp_path, SPEC)
+def desk(blank: Path, tmp_path: Path) -> Iterator[TestDesk]:
+    made = TestDesk(tmp_path, SPEC, blank=blank)
     yield made
     made.close()
 

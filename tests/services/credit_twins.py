@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import gevent
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from db import tables
 from db.rehearse import rehearse
@@ -29,10 +29,10 @@ from ocs.services.credit_control import (
 from ocs.services.recover_calls import recover_calls
 from tests.rating.make import tariff
 from tests.services.desk import TestDesk
+from tests.services.door_lab import DoorLab
 
 T = TypeVar("T")
 
-CENT = 10_000
 CLIENT = "ims"
 LAPSE_MS = 60_000
 KB: Final = 1_000_000
@@ -76,7 +76,7 @@ def sms(used: int = 0, wants: int | None = None, **more: Any) -> ServiceUse:
     return ServiceUse("20", SMS, used * 1000, None if wants is None else wants * 1000, **more)
 
 
-class CreditLab:
+class CreditLab(DoorLab):
     """A desk and one client (or the same client at several daemons).
 
     Prices: a cent a second of talk, a cent a kilobyte of data, 5 cents a message.
@@ -97,14 +97,7 @@ class CreditLab:
         """A tariff with one rate."""
         number = len(self.desk.rows(tables.tariff_versions)) + 1
         made = tariff([(prefix, name, spec)], name=name, version_id=number, currency="USD", unit=unit)
-        self.desk.tariffs.put(made)
-        with self.desk.engine.begin() as db:
-            db.execute(
-                insert(tables.tariff_versions).values(
-                    tariff_version_id=number, tariff=name, version=number, currency="USD",
-                    effective_from_ms=0, terms={}, imported_at_ms=0,
-                )
-            )  # fmt: skip
+        self.desk.sell(made)
 
     def new_credit(self, charging: ChargeCalls) -> CreditControl:
         """The same client as another life, or another daemon, has it."""
@@ -174,9 +167,6 @@ class CreditLab:
     ) -> CreditAnswer:
         return self.settled(self.credit.refund(self.request(number, *uses, **more), ticks))
 
-    def wait(self, seconds: float) -> None:
-        self.desk.wait(seconds)
-
     def top_up(self, number: int, amount: str) -> None:
         self.desk.top_up(number, amount)
         self.settled(None)
@@ -200,9 +190,6 @@ class CreditLab:
     def session(self) -> Any:
         (found,) = self.sessions()
         return found
-
-    def records(self) -> list[Mapping[str, Any]]:
-        return [row._mapping for row in self.desk.rows(tables.call_records)]
 
     def charged(self, account_id: int) -> list[int]:
         """Quantities (thousandths) that an account was charged for and not given back."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from db.engine import make_engine
 from db.migrate import upgrade
 from ocs.ledger.model import Command, Outcome, Post
 from ocs.money import parse_amount
+from ocs.rating.tariff import Tariff
 from ocs.runtime.clock import ManualClock
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.desk import Desk
@@ -27,7 +30,15 @@ from tests.rating.make import book, tariff
 
 SPEC = "0:0.60/60+1"
 """0.60 a minute by the second: a cent a second."""
+CENT = 10_000
+"""Ticks; a second of talk."""
 POLICY = Policy(first_slice_ms=20_000, slice_ms=20_000, lead_ms=5_000, warn_before_ms=5_000)
+
+
+def digits(number: str) -> str | None:
+    """A number without its plus, or nothing: `normalise` of a desk."""
+    bare = number.removeprefix("+")
+    return bare if bare.isdecimal() and bare.isascii() else None
 
 
 class ScriptedLedger:
@@ -80,9 +91,23 @@ class TestDesk:
 
     __test__ = False
 
-    def __init__(self, path: Path, spec: str, policy: Policy = POLICY) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spec: str,
+        policy: Policy = POLICY,
+        *,
+        blank: Path | None = None,
+        destinations: Sequence[tuple[str, str]] = (("49", "Germany"),),
+        payer_rules: Sequence[Rule] = (Rule("variable:account"),),
+        normalise: Callable[[str], str | None] = lambda number: number if number.isdigit() else None,
+    ) -> None:
+        """blank: a migrated database to begin with. destinations: (prefix, name), each at `spec`."""
         url = f"sqlite:///{path}/desk.db"
-        upgrade(url)
+        if blank is not None:
+            shutil.copy(blank, path / "desk.db")
+        else:
+            upgrade(url)
         self.engine = make_engine(url)
         self.clock = ManualClock()
         self.switch = NotedSwitch()
@@ -90,15 +115,9 @@ class TestDesk:
         self.ledger = ScriptedLedger(Committer(self.engine, self.clock))
         self.policy = policy
         self.directory_away: Exception | None = None
-        made = tariff([("49", "Germany", spec)], currency="USD")
-        with self.engine.begin() as db:
-            db.execute(
-                insert(tables.tariff_versions).values(
-                    tariff_version_id=1, tariff="retail", version=1, currency="USD", effective_from_ms=0,
-                    terms={}, imported_at_ms=0,
-                )
-            )  # fmt: skip
-        self.tariffs = book(made)
+        self._payer_rules, self._normalise = tuple(payer_rules), normalise
+        self.tariffs = book()
+        self.sell(tariff([(prefix, name, spec) for prefix, name in destinations], currency="USD"))
         self.revenue = self.account("house:revenue", "revenue", credit_limit_ticks=None)
         self.cash = self.account("house:cash", "cash", credit_limit_ticks=None)
         self.lives: list[ChargeCalls] = []
@@ -115,11 +134,11 @@ class TestDesk:
                 directory=Directory(self._view, self.clock),
                 clock=self.clock,
                 observer=self.seen,
-                normalise=lambda number: number if number.isdigit() else None,
+                normalise=self._normalise,
                 new_call_id=lambda: f"call-{start}-{next(ids)}",
                 find_call=self._find_call,
                 policy=self.policy,
-                payer_rules=(Rule("variable:account"),),
+                payer_rules=self._payer_rules,
                 alone=alone,
             )
         )
@@ -133,6 +152,19 @@ class TestDesk:
         for call in life.calls:
             life.leave(call.session.call_id)
         self.lives.remove(life)
+
+    def sell(self, made: Tariff) -> None:
+        """A tariff from now on; as a version in place of the one before, if it has its name."""
+        info = made.info
+        self.tariffs.put(made)
+        with self.engine.begin() as db:
+            db.execute(
+                insert(tables.tariff_versions).values(
+                    tariff_version_id=info.version_id, tariff=info.tariff, version=info.version,
+                    currency=info.currency, effective_from_ms=info.effective_from_ms, terms={},
+                    imported_at_ms=0,
+                )
+            )  # fmt: skip
 
     def account(self, code: str, kind: str, **more: Any) -> int:
         with self.engine.begin() as db:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import select
@@ -16,11 +16,11 @@ from ocs.ports import ControlledCall, Ending
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.nas import Nas, Report, Verdict
 from ocs.services.recover_calls import recover_calls
-from tests.services.desk import TestDesk
+from tests.services.desk import CENT, TestDesk
+from tests.services.door_lab import DoorLab
 
 T = TypeVar("T")
 
-CENT = 10_000
 NAS = "kam"
 LONGEST_MS = 120_000
 GRACE_MS = 30_000
@@ -49,7 +49,7 @@ class ScriptedControl:
         return self.takes
 
 
-class NasLab:
+class NasLab(DoorLab):
     """A desk, one NAS (or the same NAS at several daemons), and one call at a time in words."""
 
     def __init__(
@@ -115,9 +115,6 @@ class NasLab:
     def failed(self, channel: str = "a", account: str = "ann", **more: Any) -> bool:
         return self._settled(self.nas.failed(self.report(channel, account, answered=False, **more)))
 
-    def wait(self, seconds: float) -> None:
-        self.desk.wait(seconds)
-
     def _settled(self, answer: T) -> T:
         self.desk.settle()
         return answer
@@ -135,9 +132,6 @@ class NasLab:
             query = select(tables.charges).where(tables.charges.c.account_id == account_id)
             lasted = [int(row.duration_ms) for row in db.execute(query) if row.reversed_by is None]
         return sum(lasted) / 1000
-
-    def records(self) -> list[Mapping[str, Any]]:
-        return [row._mapping for row in self.desk.rows(tables.call_records)]
 
     def marks(self) -> list[str]:
         (record,) = self.records()

@@ -5,9 +5,6 @@ At 0.60 a minute by the second, 0.01 USD (10,000 ticks) is one second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from db import tables
@@ -16,16 +13,7 @@ from ocs.refusals import Refusal
 from ocs.services.recover_calls import recover_calls
 from ocs.sessions import events as ev
 from ocs.sessions.events import EndedBy, Mode
-from tests.services.desk import POLICY, SPEC, TestDesk
-
-CENT = 10_000
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[TestDesk]:
-    made = TestDesk(tmp_path, SPEC)
-    yield made
-    made.close()
+from tests.services.desk import CENT, POLICY, TestDesk
 
 
 def end(desk: TestDesk, duration_ms: int | None, **more: object) -> ev.Ended:

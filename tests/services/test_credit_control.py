@@ -23,8 +23,8 @@ from ocs.services.credit_control import METERS_MOST, ServiceTerms, ServiceUse
 from ocs.services.credit_meters import REUSED_MS
 from ocs.sessions.events import EndedBy
 from ocs.sessions.session import State
-from tests.services.credit_twins import CENT, KB, TALK, CreditLab, by_key, data, granted_s, only, sms, talk
-from tests.services.desk import TestDesk
+from tests.services.credit_twins import KB, TALK, CreditLab, by_key, data, granted_s, only, sms, talk
+from tests.services.desk import CENT, TestDesk
 from tests.services.nas_twins import cents
 
 

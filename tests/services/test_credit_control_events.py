@@ -19,8 +19,8 @@ from ocs.ledger.model import AddAllowance
 from ocs.rating.model import Allowance
 from ocs.refusals import Refusal
 from ocs.services.charge_calls import LINGER_MS
-from tests.services.credit_twins import CENT, CreditLab, data, only, sms, talk
-from tests.services.desk import TestDesk
+from tests.services.credit_twins import CreditLab, data, only, sms, talk
+from tests.services.desk import CENT, TestDesk
 from tests.services.nas_twins import cents
 
 AWAY = Unavailable("away")

@@ -21,10 +21,9 @@ from ocs.refusals import Refusal
 from ocs.services.charge_calls import LINGER_MS
 from ocs.sessions.events import EndedBy
 from ocs.sessions.session import State
-from tests.services.desk import TestDesk
+from tests.services.desk import CENT, TestDesk
 from tests.services.nas_twins import NasLab, ScriptedControl, cents
 
-CENT = 10_000
 AWAY = Unavailable("away")
 
 

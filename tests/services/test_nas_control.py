@@ -12,7 +12,6 @@ from ocs.sessions.session import State
 from tests.services.desk import TestDesk
 from tests.services.nas_twins import NasLab, ScriptedControl, cents
 
-CENT = 10_000
 AWAY = Unavailable("away")
 
 

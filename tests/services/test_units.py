@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from db import tables
@@ -25,7 +25,7 @@ from ocs.services.price_legs import tariff_of
 from ocs.sessions import events as ev
 from ocs.sessions.events import Mode, Offered, Reach, Used
 from ocs.sessions.session import from_row
-from tests.rating.make import book, tariff
+from tests.rating.make import tariff
 from tests.services.desk import SPEC, TestDesk
 
 DATA = "0:1/1000000000+1000"
@@ -34,23 +34,14 @@ KB = 1_000_000
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[TestDesk]:
-    made = TestDesk(tmp_path, SPEC)
-    made.tariffs = book(
-        tariff([("49", "Germany", SPEC)], currency="USD"),
-        tariff([("10$", "Internet", DATA)], name="retail-data", version_id=2, currency="USD", unit="octet"),
-        tariff([("", "All", "0:0.5/1000000000+1000")], name="wholesale-data", version_id=3, currency="USD",
-               unit="octet"),
-    )  # fmt: skip
-    with made.engine.begin() as db:
-        for number, name in ((2, "retail-data"), (3, "wholesale-data")):
-            db.execute(
-                insert(tables.tariff_versions).values(
-                    tariff_version_id=number, tariff=name, version=1, currency="USD", effective_from_ms=0,
-                    terms={}, imported_at_ms=0,
-                )
-            )  # fmt: skip
-    made.new_life()
+def desk(blank: Path, tmp_path: Path) -> Iterator[TestDesk]:
+    made = TestDesk(tmp_path, SPEC, blank=blank)
+    sold = {
+        "retail-data": ("10$", "Internet", DATA),
+        "wholesale-data": ("", "All", "0:0.5/1000000000+1000"),
+    }
+    for number, (name, rate) in enumerate(sold.items(), start=2):
+        made.sell(tariff([rate], name=name, version_id=number, currency="USD", unit="octet"))
     yield made
     made.close()
 

@@ -20,14 +20,12 @@ from ocs.sessions import events as ev
 from tests.ledger.books import ALICE, RESELLER, books, hold
 from tests.ledger.pricers import FlatPricer
 from tests.rating.make import quote
-from tests.services.desk import SPEC, TestDesk
-
-CENT = 10_000
+from tests.services.desk import CENT, SPEC, TestDesk
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[TestDesk]:
-    made = TestDesk(tmp_path, SPEC)
+def desk(blank: Path, tmp_path: Path) -> Iterator[TestDesk]:
+    made = TestDesk(tmp_path, SPEC, blank=blank)
     yield made
     made.close()
 
