@@ -22,7 +22,8 @@ from gevent.queue import SimpleQueue
 from gevent.socket import socket as gevent_socket
 
 from ocs.ports import Clock, ControlledCall, Ending
-from radius.observe import Complaints, Observer
+from ocs.services.complaints import Complaints
+from radius.observe import Observer
 from radius.packets import MAX_LENGTH, BadPacket, Code, Names, Request, decode, encode_request, verify_answer
 
 log = structlog.get_logger(__name__)

@@ -23,8 +23,9 @@ import structlog
 from gevent.event import Event
 
 from ocs.ports import Clock
+from ocs.services.complaints import Complaints
 from radius.clients import Client
-from radius.observe import Complaints, Observer
+from radius.observe import Observer
 from radius.packets import BadPacket, Code, Reply, Request, decode, verify
 from radius.retransmissions import Pending, Retransmissions
 

@@ -23,9 +23,9 @@ from gevent.server import StreamServer
 from gevent.socket import socket as gevent_socket
 
 from ocs.errors import OutsideError
+from ocs.services.complaints import UNKNOWN
 from radius.clients import Client, Clients
 from radius.intake import Intake, Kind
-from radius.observe import UNKNOWN
 from radius.packets import MAX_LENGTH
 
 log = structlog.get_logger(__name__)

@@ -20,9 +20,9 @@ import structlog
 from gevent import monkey
 
 from ocs.errors import OutsideError
+from ocs.services.complaints import UNKNOWN
 from radius.clients import Clients
 from radius.intake import Intake, Kind
-from radius.observe import UNKNOWN
 from radius.packets import MAX_LENGTH
 
 log = structlog.get_logger(__name__)

@@ -16,10 +16,11 @@ import structlog
 from gevent.event import Event
 
 from ocs.ports import Clock
+from ocs.services.complaints import UNKNOWN
 from switch_adapters.diameter.capabilities import Identity
 from switch_adapters.diameter.codes import Command, DisconnectCause
 from switch_adapters.diameter.config import PeerConfig
-from switch_adapters.diameter.observe import UNKNOWN, Observer
+from switch_adapters.diameter.observe import Observer
 from switch_adapters.diameter.stream import Stream
 from switch_adapters.diameter.timers import Deadline
 from switch_adapters.diameter.watchdog import Step, Watchdog

@@ -5,12 +5,13 @@ Election is RFC 6733 5.6.4.
 
 from __future__ import annotations
 
+from ocs.services.complaints import UNKNOWN, Complaints
 from switch_adapters.diameter.capabilities import Capabilities, Identity, read
 from switch_adapters.diameter.codes import Result
 from switch_adapters.diameter.config import PeerConfig
 from switch_adapters.diameter.connection import Connection, Peer
 from switch_adapters.diameter.names import RESULT_CODE
-from switch_adapters.diameter.observe import Complaints, Observer
+from switch_adapters.diameter.observe import Observer
 from switch_adapters.diameter.peers import Peers
 from switch_adapters.diameter.policy import Policy
 from switch_adapters.diameter.wire import BadMessage, Message
@@ -189,4 +190,4 @@ class Meeting:
 
     def _complain(self, connection: Connection, reason: str, said: dict[str, str]) -> None:
         self._observer.refused(reason)
-        self._complaints.say("diameter_refused", reason, address=connection.address, **said)
+        self._complaints.say("diameter_refused", UNKNOWN, reason, address=connection.address, **said)

@@ -1,24 +1,12 @@
-"""What may be counted about Diameter peers, and what is said in the log? Little, however much happens."""
+"""What may be counted about Diameter peers?"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any, Final
-
-import structlog
-
-from ocs.ports import Clock
-
-log = structlog.get_logger(__name__)
-
-UNKNOWN: Final = "unknown"
-"""Stands for the client of a connection that has not said who it is."""
 
 
 class Observer:
     """Does nothing. Metrics override what they want; every call is cheap and must not block or raise.
 
-    client: its name in settings, or UNKNOWN.
+    client: its name in settings, or `complaints.UNKNOWN`.
     """
 
     def connection(self, client: str, event: str) -> None:
@@ -49,37 +37,3 @@ class Observer:
 
     def asked(self, client: str, outcome: str) -> None:
         """A request of ours: "answered", "silent", "lost" (with its connection), "no_peer" or "full"."""
-
-
-class Complaints:
-    """Log lines about what strangers do: the first of each kind at once, then one a period with the count.
-
-    Kinds are words of ours, never what came in, so the memory is bounded.
-    """
-
-    def __init__(self, clock: Clock, *, every_ms: int = 60_000) -> None:
-        self._clock = clock
-        self._every_ms = every_ms
-        self._held_back: dict[tuple[str, str], int] = {}
-
-    def say(self, event: str, reason: str, **fields: Any) -> None:
-        """Log it, or count it if the same was said within the period."""
-        kind = (event, reason)
-        if kind in self._held_back:
-            self._held_back[kind] += 1
-            return
-        log.warning(event, reason=reason, **fields)
-        self._hold_back(kind)
-
-    def _hold_back(self, kind: tuple[str, str]) -> None:
-        self._held_back[kind] = 0
-        self._clock.call_at(self._clock.now_ms() + self._every_ms, self._summing_up(kind))
-
-    def _summing_up(self, kind: tuple[str, str]) -> Callable[[], None]:
-        def sum_up() -> None:
-            count = self._held_back.pop(kind)
-            if count:
-                log.warning(kind[0], reason=kind[1], more=count, within_s=self._every_ms // 1000)
-                self._hold_back(kind)
-
-        return sum_up

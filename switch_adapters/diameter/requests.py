@@ -15,6 +15,7 @@ import structlog
 from gevent.event import Event
 
 from ocs.ports import Clock
+from ocs.services.complaints import Complaints
 from switch_adapters.diameter.answers_kept import AnswersKept, Working
 from switch_adapters.diameter.avps import LONGEST_IDENTITY
 from switch_adapters.diameter.codes import Result
@@ -30,7 +31,7 @@ from switch_adapters.diameter.names import (
     PROXY_INFO,
     SESSION_ID,
 )
-from switch_adapters.diameter.observe import Complaints, Observer
+from switch_adapters.diameter.observe import Observer
 from switch_adapters.diameter.wire import Message, answer, example, invalid_value, parse, with_hop_by_hop
 
 log = structlog.get_logger(__name__)
@@ -106,7 +107,7 @@ class Requests:
             self._join(known, connection, message)
         elif reason := self._shedding(connection):
             self._observer.shed(client, reason)
-            self._complaints.say("diameter_overload", reason, client=client)
+            self._complaints.say("diameter_overload", client, reason)
             connection.send(answer(message, Result.TOO_BUSY, origin=self._origin))
         else:
             if self._kept.reused > reused:
@@ -168,7 +169,7 @@ class Requests:
             outcome = "silent" if made is None else "answered"
         except (Exception, gevent.Timeout):  # a stray Timeout is no Exception
             self._complaints.say(
-                "diameter_request_failed", "fault", client=connection.client, code=message.code, exc_info=True
+                "diameter_request_failed", connection.client, "fault", code=message.code, exc_info=True
             )
             made = answer(message, Result.UNABLE_TO_COMPLY, origin=self._origin)
         finally:

@@ -22,12 +22,13 @@ from gevent.socket import socket as gevent_socket
 
 from ocs.errors import OutsideError
 from ocs.ports import Clock
+from ocs.services.complaints import UNKNOWN, Complaints
 from switch_adapters.diameter.capabilities import Identity
 from switch_adapters.diameter.codes import DisconnectCause
 from switch_adapters.diameter.config import Listen, Outbound, PeerConfig
 from switch_adapters.diameter.connection import Ask, Connection, Peer
 from switch_adapters.diameter.meeting import Meeting
-from switch_adapters.diameter.observe import UNKNOWN, Complaints, Observer
+from switch_adapters.diameter.observe import Observer
 from switch_adapters.diameter.peers import Peers
 from switch_adapters.diameter.policy import certificate_names
 from switch_adapters.diameter.requests import Handler, Requests
@@ -236,7 +237,7 @@ class DiameterServer:
             refused = self._unwelcome(host, tls=tls)
             if refused:
                 self.observer.refused(refused)
-                self._complaints.say("diameter_refused", refused, address=host)
+                self._complaints.say("diameter_refused", UNKNOWN, refused, address=host)
                 plain.close()
                 return
             self._strangers[host] = self._strangers.get(host, 0) + 1
@@ -294,7 +295,9 @@ class DiameterServer:
             self.observer.refused("broken")  # gone before it could be looked at
         except Exception:
             self.observer.refused("fault")
-            self._complaints.say("diameter_connection_failed", "fault", address=address[0], exc_info=True)
+            self._complaints.say(
+                "diameter_connection_failed", UNKNOWN, "fault", address=address[0], exc_info=True
+            )
         finally:
             del self._serving[me]
             plain.close()
@@ -312,7 +315,7 @@ class DiameterServer:
                 return tls
         except (OSError, ValueError) as fault:
             reason = "handshake"
-            self._complaints.say("diameter_handshake_failed", reason, error=str(fault))
+            self._complaints.say("diameter_handshake_failed", UNKNOWN, reason, error=str(fault))
         tls.close()
         self.observer.refused(reason)
         return None
@@ -353,7 +356,9 @@ class DiameterServer:
             plain = create_connection((way.address, way.port), self.config.timers.opening_ms / 1000)
         except OSError as fault:
             self.observer.refused("unreachable")
-            self._complaints.say("diameter_unreachable", way.host, address=way.address, error=str(fault))
+            self._complaints.say(
+                "diameter_unreachable", way.host, "connect", address=way.address, error=str(fault)
+            )
             return None
         if self._stopping or self._peers.of(way.host.lower()):
             plain.close()  # the peer has come meanwhile, and nothing was said here yet

@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocs.errors import OutsideError
+from ocs.services.complaints import UNKNOWN
 from radius.clients import Clients
 from radius.intake import Kind, Limits
-from radius.observe import UNKNOWN
 from radius.packets import Code, Request, encode_request
 from radius.radsec import SECRET, Connection, Frames, RadSecLimits, RadSecServer, tls_context
 from tests.radius.nas import NAMES, PATIENCE_S, Desk, answer_to, client, everybody, settle

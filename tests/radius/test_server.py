@@ -17,9 +17,9 @@ from gevent import monkey
 from structlog.testing import capture_logs
 
 from ocs.errors import OutsideError
+from ocs.services.complaints import UNKNOWN
 from radius.clients import Client, Clients
 from radius.intake import Kind, Limits
-from radius.observe import UNKNOWN
 from radius.packets import Code, encode_request
 from radius.server import Listener, RadiusServer
 from tests.radius.nas import (
