@@ -119,6 +119,9 @@ class Metrics(Observer):
         self._switch_command_seconds = histogram(
             "ocs_switch_command_seconds", "From a command to its reply", QUICK_S, "switch"
         )
+        self._not_taken = counter(
+            "ocs_switch_answers_not_taken_total", "Parked calls that a yes or no did not reach", "switch"
+        )
         self._unauthorised = counter(
             "ocs_calls_unauthorised_total", "Calls that should have asked and talked without", "switch"
         )
@@ -231,6 +234,10 @@ class Metrics(Observer):
         """A switch answered a command (ok, err) or did not (lost, overdue)."""
         self._switch_commands.labels(switch, name, result).inc()
         self._switch_command_seconds.labels(switch).observe(took_ms / 1000)
+
+    def answer_not_taken(self, switch: str) -> None:
+        """A parked call did not get its yes or no."""
+        self._not_taken.labels(switch).inc()
 
     def call_unauthorised(self, switch: str, channel: str) -> None:
         """A call that should have asked talked without."""

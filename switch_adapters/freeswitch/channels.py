@@ -72,6 +72,8 @@ class Call:
     variables: dict[str, str] = field(default_factory=dict)
     """The channel variables that the transfer target is made of."""
     parked: bool = False
+    unanswered: bool = False
+    """The switch did not take our yes or no, or nobody knows whether it did."""
     ringing: bool = False
     answered_us: int = 0
     legs: dict[str, Channel] = field(default_factory=dict)
@@ -135,7 +137,7 @@ class Channels:
             self._get(uuid).seen_ms = now_ms
         if live != channel and self.channels[live].parent is None:
             self._set_parent(self.channels[live], channel, guess=True)
-        self.offer(Call(channel=channel, live=live, mode=Mode.WATCH))
+        self.offer(Call(channel=channel, live=live, mode=Mode.WATCH, unanswered=True))
 
     def forget(self, uuid: str) -> None:
         """The channel hung up. What it made belongs to its root from now on."""

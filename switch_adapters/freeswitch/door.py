@@ -16,7 +16,7 @@ from gevent.event import Event as Flag
 
 from ocs.errors import CallerError
 from ocs.ports import CallHandler, Clock, Timer
-from ocs.sessions.events import SwitchCommand, SwitchLost
+from ocs.sessions.events import Allow, Reject, SwitchCommand, SwitchLost
 from switch_adapters.freeswitch.cdr import CdrIntake
 from switch_adapters.freeswitch.commands import Commander, template_variables
 from switch_adapters.freeswitch.config import CdrFolder, FreeSwitchConfig
@@ -110,17 +110,26 @@ class FreeSwitch:
             greenlet.join(timeout=5)
 
     def perform(self, command: SwitchCommand) -> bool:
-        """Carry out a command. Blocks up to the reply timeout. False: it did not take, or nobody knows."""
-        link = self._commands
-        if link is None or not self._up:
-            return False
+        """Carry out a command. Blocks up to the reply timeout. False: it did not take, or nobody knows.
+
+        A parked call that did not get its yes or no is offered again, if the next listing finds it waiting.
+        """
+        link, took = self._commands, False
         try:
-            return Commander(link, self.book, self.config, self._clock, self.ask_resync).perform(command)
-        except CallerError as error:
+            if link is not None and self._up:
+                commander = Commander(link, self.book, self.config, self._clock, self.ask_resync)
+                took = commander.perform(command)
+        except CallerError as error:  # it would be the same the next time
             log.error("command refused", switch=self.name, command=type(command).__name__, why=error.message)
+            return False
         except (LinkLost, LinkBusy) as error:
             log.warning("command lost", switch=self.name, command=type(command).__name__, why=error.message)
-        return False
+        call = self.book.calls.get(command.channel) if isinstance(command, Allow | Reject) else None
+        if call is not None and not took:
+            call.unanswered = True
+            self._observer.answer_not_taken(self.name)
+            self.ask_resync()
+        return took
 
     def ask_resync(self) -> None:
         """Have the next listing now instead of at its time; who asks again within `gap_s` waits so long."""
@@ -167,10 +176,12 @@ class FreeSwitch:
         events.register_handle(DISCONNECT, lambda event: self._on_lost(events))
         for channel, live in self._handler.open_channels(self.name).items():
             self.book.adopt(channel, live, self._clock.now_ms())
+        # Nothing is asked between the subscription and being up: a call of that moment wants its answer.
+        core = core_uuid(events)
         reply = events.send("event json " + " ".join((*EVENTS, "HEARTBEAT", "SHUTDOWN")))
         if not reply.ok:
             raise LinkLost(f"the switch refused our subscription: {reply.text}")
-        before, self.core_uuid = self.core_uuid, core_uuid(events) or self.core_uuid
+        before, self.core_uuid = self.core_uuid, core or self.core_uuid
         restarted = bool(before) and before != self.core_uuid
         self._heard_ms = self._clock.monotonic_ms()
         self._watch_heartbeat(events)

@@ -21,6 +21,9 @@ class Observer:
     def command_done(self, switch: str, name: str, result: str, took_ms: int) -> None:
         """A command was answered (result: ok, err) or not (lost, overdue)."""
 
+    def answer_not_taken(self, switch: str) -> None:
+        """A parked call did not get its yes or no: the link was not up, or broke off; it asks again."""
+
     def call_unauthorised(self, switch: str, channel: str) -> None:
         """A call that a rule wanted authorised talked without having asked."""
 

@@ -157,11 +157,14 @@ class Resync:
         except Unbelievable as doubt:
             self._doubt(str(doubt), len(open_calls), len(open_calls))
             return self._limits.recheck_s
-        behind = self._look_at_unknown(rows)
+        behind, asking = self._look_at_unknown(rows)
         ending = {row.uuid for row in rows if row.ending}
         judgement = judge(open_calls, self._book.calls, {row.uuid for row in rows} - ending, ending)
         denied = self._denied(judgement, open_calls)
         self._tell_found(open_calls, judgement)
+        for channel, _ in asking:
+            log.warning("a parked call asks again", switch=self._switch, channel=channel)
+        self._deliver(asking)  # found first: what is in doubt answers nobody
         if not self._restarted and trips(len(denied), len(open_calls), self._limits):
             self._doubt("too many calls are missing at once", len(denied), len(open_calls))
             self._tell_gone(self._long_denied(denied))
@@ -190,8 +193,12 @@ class Resync:
         if counted is None or int(counted[1]) != 0:
             raise Unbelievable("the listing is empty, but the core counts sessions")
 
-    def _look_at_unknown(self, rows: list[Row]) -> bool:
-        """Dump the channels that the book does not know well; True if some are left for the next pass."""
+    def _look_at_unknown(self, rows: list[Row]) -> tuple[bool, list[Delivery]]:
+        """Dump the channels that the book does not know well.
+
+        True if some are left for the next pass; and the offers of calls that still wait for a yes or no.
+        """
+        asking: list[Delivery] = []
         wanted = [row.uuid for row in rows if not row.loopback and self._is_unclear(row)]
         now = wanted[: self._limits.max_dumps]
         for uuid, reply in self._ask([(uuid, api("uuid_dump", uuid, "json")) for uuid in now]):
@@ -204,12 +211,16 @@ class Resync:
                 log.warning("a dump cannot be read", switch=self._switch, channel=uuid, why=error.message)
                 continue
             self._deliver(self._book.translate(event, self._clock.now_ms()))
-        return len(wanted) > len(now)
+            asking += self._book.asks_again(event)
+        return len(wanted) > len(now), asking
 
     def _is_unclear(self, row: Row) -> bool:
-        """Nothing was heard of it yet, or it was answered while nobody listened."""
+        """Nothing was heard of it, it was answered while nobody listened, or our yes or no was not taken."""
         channel = self._book.channels.get(row.uuid)
-        return channel is None or not channel.heard or (row.answered and not channel.answered_us)
+        if channel is None or not channel.heard or (row.answered and not channel.answered_us):
+            return True
+        call = self._book.calls.get(row.uuid)
+        return call is not None and call.unanswered and not row.ending
 
     def _denied(self, judgement: Judgement, open_calls: Mapping[str, str]) -> set[str]:
         """The missing calls of which the switch says by name that they do not exist."""

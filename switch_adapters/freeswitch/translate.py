@@ -120,9 +120,7 @@ class ChannelBook(Channels):
 
     def _consider(self, event: Event, name: str, channel: Channel, told: list[Delivery]) -> Call | None:
         offer = self._rule_for(event, channel)
-        parked = name == "CHANNEL_PARK" or (
-            name == SEEN and text(event, "variable_current_application") == "park"
-        )
+        parked = name == "CHANNEL_PARK" or (name == SEEN and _waits(event))
         ended = name == "CHANNEL_HANGUP_COMPLETE"
         if offer is Offer.AUTHORISE and ended and _talked_ms(event):
             self._unauthorised(channel.uuid)
@@ -134,17 +132,33 @@ class ChannelBook(Channels):
             return None
         call = Call(channel=channel.uuid, live=channel.uuid, mode=mode, parked=parked)
         self.offer(call)
+        told.append((call.channel, self._offered(event, mode)))
+        return call
+
+    def _offered(self, event: Event, mode: Mode) -> Offered:
         dialled = text(event, "Caller-Destination-Number")
         wanted = text(event, f"variable_{self._destination_variable}") if self._destination_variable else ""
-        offered = Offered(
+        return Offered(
             at_ms=_event_ms(event),
             mode=mode,
             origin=text(event, "Caller-ANI") or text(event, "Caller-Caller-ID-Number"),
             destination=wanted or dialled,
             attributes=attributes(event, self.fact_variables),
         )
-        told.append((call.channel, offered))
-        return call
+
+    def asks_again(self, dump: Event) -> list[Delivery]:
+        """The offer once more, if the dump shows that the call waits for a yes or no that was not taken.
+
+        It is answered as before (`ocs.sessions.table.offered_again`).
+        """
+        call = self.calls.get(text(dump, "Unique-ID"))
+        if call is None or not call.unanswered:
+            return []
+        call.unanswered = False
+        if not _waits(dump):
+            return []  # it went on: the yes was taken
+        call.mode, call.parked = Mode.AUTHORISE, True
+        return [(call.channel, self._offered(dump, call.mode))]
 
     def _rule_for(self, event: Event, channel: Channel) -> Offer | None:
         direction = Direction.INBOUND if channel.inbound else Direction.OUTBOUND
@@ -282,6 +296,10 @@ def attributes(event: Event, variables: Iterable[str] | None = None) -> dict[str
     if "\0" in "".join(facts.values()):  # PostgreSQL stores no NUL
         return {name: value.replace("\0", "") for name, value in facts.items()}
     return facts
+
+
+def _waits(dump: Event) -> bool:
+    return text(dump, "variable_current_application") == "park"
 
 
 def _holds(rule: OfferRule, event: Event) -> bool:
