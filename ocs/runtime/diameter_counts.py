@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import Counter, Histogram
 
@@ -18,7 +18,6 @@ class DiameterCounts(Observer):
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._children: dict[tuple[Any, ...], Any] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(_PREFIX + name, text, labels, registry=metrics.registry)
@@ -38,13 +37,6 @@ class DiameterCounts(Observer):
         self._unsent = counter("unsent_total", "Answers that did not leave", "client")
         self._asked = counter("asked_total", "Requests of ours to peers", "client", "outcome")
 
-    def _child(self, metric: Counter | Histogram, *labels: str) -> Any:
-        """`metric.labels`, kept: there are few, and each request counts three."""
-        child = self._children.get((metric, *labels))
-        if child is None:
-            child = self._children[metric, *labels] = metric.labels(*labels)
-        return child
-
     def connection(self, client: str, event: str) -> None:
         """See `Observer.connection`."""
         self._connections.labels(client, event).inc()
@@ -56,7 +48,7 @@ class DiameterCounts(Observer):
     def request(self, client: str, application: int) -> None:
         """See `Observer.request`. Applications are the peer's to name: those that we do not serve are one."""
         known = str(application) if application in (3, 4) else "other"
-        self._child(self._requests, client, known).inc()
+        self._metrics.child(self._requests, client, known).inc()
 
     def bad(self, client: str, reason: str) -> None:
         """See `Observer.bad`."""
@@ -64,8 +56,8 @@ class DiameterCounts(Observer):
 
     def answered(self, client: str, outcome: str, seconds: float) -> None:
         """See `Observer.answered`."""
-        self._child(self._outcomes, client, outcome).inc()
-        self._child(self._seconds, client).observe(seconds)
+        self._metrics.child(self._outcomes, client, outcome).inc()
+        self._metrics.child(self._seconds, client).observe(seconds)
 
     def repeat(self, client: str, state: str) -> None:
         """See `Observer.repeat`."""
@@ -73,7 +65,7 @@ class DiameterCounts(Observer):
 
     def shed(self, client: str, reason: str) -> None:
         """See `Observer.shed`."""
-        self._child(self._shed, client, reason).inc()
+        self._metrics.child(self._shed, client, reason).inc()
 
     def unsent(self, client: str) -> None:
         """See `Observer.unsent`."""
@@ -88,18 +80,14 @@ class DoorCounts(DoorObserver):
     """See `switch_adapters.diameter.door.DoorObserver`."""
 
     def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._results = Counter(
             _PREFIX + "results_total",
             "Answers by kind of request and Result-Code",
             ["client", "request", "result"],
             registry=metrics.registry,
         )
-        self._children: dict[tuple[str, str, int], Any] = {}
 
     def decided(self, client: str, request: str, result: int) -> None:
         """See `DoorObserver.decided`."""
-        child = self._children.get((client, request, result))
-        if child is None:
-            child = self._results.labels(client, request, str(int(result)))
-            self._children[client, request, result] = child
-        child.inc()
+        self._metrics.child(self._results, client, request, str(int(result))).inc()

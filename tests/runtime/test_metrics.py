@@ -86,6 +86,6 @@ def test_the_version_is_told() -> None:
 
 
 def test_every_method_that_tells_something_is_covered_here() -> None:
-    told = {name for name in vars(Metrics) if not name.startswith("_") and name != "render"}
+    told = {name for name in vars(Metrics) if not name.startswith("_")} - {"render", "child"}
     covered = {name for case in CASES for name in case[0].__code__.co_names}
     assert told - covered == set()
