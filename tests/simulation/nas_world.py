@@ -16,6 +16,7 @@ from typing import Any
 import gevent
 
 from ocs.errors import Unavailable
+from ocs.ledger.batch import NewCharge
 from ocs.ledger.model import Account, AccountKind, Command, Granted, Hold, Outcome, Post, Settle, Settled
 from ocs.ports import ControlledCall, Ending, Timer
 from ocs.rating.tariff import Tariff
@@ -161,6 +162,8 @@ class NasWorld:
     """A seed in the making."""
 
     life: type[Life] = Life
+    busy_ms = 200_000
+    """Until then something begins, or goes wrong."""
 
     def __init__(self, seed: int) -> None:
         self.dice = dice = Random(seed)
@@ -252,6 +255,9 @@ class NasWorld:
         for channel, times in held.items():
             if times > 1:
                 self.fault(f"{channel} holds {times} times")
+        self._none_below_zero()
+
+    def _none_below_zero(self) -> None:
         for account in self.books.batch.accounts.values():
             if account.uncommitted_ticks is not None and account.uncommitted_ticks < 0:
                 self.fault(f"{account.code} is below zero")
@@ -448,21 +454,24 @@ class NasWorld:
 
     def run(self) -> None:
         """Let everything happen, then let it become quiet, and compare."""
-        dice = self.dice
         for _ in range(self.weather.daemons):
             self.start_life()
+        self._plan(self.dice)
+        for _ in range(self.dice.choice([0, 1, 2, 4])):
+            self.after(self.dice.randrange(180_000), self._trouble)
+        self.clock.advance(self.busy_ms, self.settle)
+        self.away = self.half = False
+        self.death = ""
+        self.clock.advance(1_200_000, self.settle)
+        self._compare()
+
+    def _plan(self, dice: Random) -> None:
+        """What is to begin, and when."""
         for n in range(dice.randint(3, 14)):
             account = dice.choice(sorted(self.accounts))
             talk_ms = int(min(dice.expovariate(1 / 40_000), 300_000))
             call = RealCall(f"c{n}", account, talk_ms, dice.randint(0, 10_000), dice.random() < 0.85)
             self.after(dice.randrange(120_000), lambda call=call: self.place(call))  # type: ignore[misc]
-        for _ in range(dice.choice([0, 1, 2, 4])):
-            self.after(dice.randrange(180_000), self._trouble)
-        self.clock.advance(200_000, self.settle)
-        self.away = self.half = False
-        self.death = ""
-        self.clock.advance(1_200_000, self.settle)
-        self._compare()
 
     def _trouble(self) -> None:
         dice = self.dice
@@ -506,8 +515,21 @@ class NasWorld:
             left = [(call.session.channel, call.session.state) for call in life.charging.calls]
             if left:
                 self.fault(f"in memory still: {left}")
-        paid: Counter[str] = Counter()
         live = [one for one in batch.charges if one.charge_id not in batch.reversed_charges]
+        paid = self._compare_charges(live)
+        for code, number in self.accounts.items():
+            account = batch.accounts[number]
+            if (account.held_ticks, account.open_calls) != (0, 0):
+                self.fault(f"{code} holds {account.held_ticks} for {account.open_calls} calls")
+            if account.balance_ticks != self.paid[code] * CENT - paid[code]:
+                self.fault(f"{code} has {account.balance_ticks}")
+        if sum(account.balance_ticks for account in batch.accounts.values()):
+            self.fault("the postings do not sum to zero")
+
+    def _compare_charges(self, live: list[NewCharge]) -> Counter[str]:
+        """Each call with what it was charged; what each account paid, in ticks."""
+        batch = self.books.batch
+        paid: Counter[str] = Counter()
         for call in self.calls.values():
             mine = [one for one in live if batch.call_rows[one.call_id]["channel"] == call.channel]
             paid[call.account] += sum(one.collected_ticks for one in mine)
@@ -515,12 +537,7 @@ class NasWorld:
             if len(talked) > 1:
                 self.fault(f"{call.channel} is charged {talked}")
             self._is_right(call, sum(talked), sum(one.shortfall_ticks for one in mine))
-        for code, number in self.accounts.items():
-            account = batch.accounts[number]
-            if (account.held_ticks, account.open_calls) != (0, 0):
-                self.fault(f"{code} holds {account.held_ticks} for {account.open_calls} calls")
-            if account.balance_ticks != self.paid[code] * CENT - paid[code]:
-                self.fault(f"{code} has {account.balance_ticks}")
+        return paid
 
     def _is_right(self, call: RealCall, charged_ms: int, shortfall: int) -> None:
         name = f"{call.channel} ({call.state}, told {call.told_ms}, durable {sorted(call.durable)})"

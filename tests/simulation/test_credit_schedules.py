@@ -6,17 +6,12 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from tests.simulation.credit_world import CreditWorld
-
-SCHEDULES = int(os.environ.get("OCS_CREDIT_SCHEDULES", "300"))
-ONLY = os.environ.get("OCS_CREDIT_SEED")
-SEEDS = [int(ONLY)] if ONLY else range(SCHEDULES)
-HUNDREDS = [SEEDS[start : start + 100] for start in range(0, len(SEEDS), 100)]
+from tests.simulation.seeds import by_hundreds, none_fails, seeds
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -26,14 +21,11 @@ LIVELY = {
 """What a hundred schedules must have seen at least, or they have become too tame to prove anything."""
 
 
-@pytest.mark.parametrize("seeds", HUNDREDS, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
-def test_whatever_a_client_repeats_swaps_or_loses_each_report_was_paid_once(seeds: range) -> None:
-    seen: Counter[str] = Counter()
-    for seed in seeds:
+@by_hundreds(seeds("CREDIT", 300))
+def test_whatever_a_client_repeats_swaps_or_loses_each_report_was_paid_once(seeds: Sequence[int]) -> None:
+    def run(seed: int) -> tuple[CreditWorld, object]:
         world = CreditWorld(seed)
         world.run()
-        assert not world.faults, "\n".join([f"seed {seed}", *world.faults[:10], str(world.weather)])
-        seen.update(world.counts)
-    if len(seeds) == 100:
-        for what, least in LIVELY.items():
-            assert seen[what] >= least, (what, seen)
+        return world, world.weather
+
+    none_fails(seeds, run, LIVELY)

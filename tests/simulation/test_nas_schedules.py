@@ -6,17 +6,12 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from tests.simulation.nas_world import NasWorld
-
-SCHEDULES = int(os.environ.get("OCS_NAS_SCHEDULES", "400"))
-ONLY = os.environ.get("OCS_NAS_SEED")
-SEEDS = [int(ONLY)] if ONLY else range(SCHEDULES)
-HUNDREDS = [SEEDS[start : start + 100] for start in range(0, len(SEEDS), 100)]
+from tests.simulation.seeds import by_hundreds, none_fails, seeds
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -24,14 +19,13 @@ LIVELY = {"exact": 200, "estimated": 20, "cuts": 20, "limits": 50, "refused": 30
 """What a hundred schedules must have seen at least, or they have become too tame to prove anything."""
 
 
-@pytest.mark.parametrize("seeds", HUNDREDS, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
-def test_whatever_a_nas_repeats_swaps_or_loses_each_account_paid_what_was_talked(seeds: range) -> None:
-    seen: Counter[str] = Counter()
-    for seed in seeds:
+@by_hundreds(seeds("NAS", 400))
+def test_whatever_a_nas_repeats_swaps_or_loses_each_account_paid_what_was_talked(
+    seeds: Sequence[int],
+) -> None:
+    def run(seed: int) -> tuple[NasWorld, object]:
         world = NasWorld(seed)
         world.run()
-        assert not world.faults, "\n".join([f"seed {seed}", *world.faults[:10], str(world.weather)])
-        seen.update(world.counts)
-    if len(seeds) == 100:
-        for what, least in LIVELY.items():
-            assert seen[what] >= least, (what, seen)
+        return world, world.weather
+
+    none_fails(seeds, run, LIVELY)

@@ -6,8 +6,7 @@ A schedule that fails prints itself; `OCS_SIMULATION_SEED=123 pytest tests/simul
 
 from __future__ import annotations
 
-import os
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,12 @@ from db.migrate import upgrade
 from tests.db.store_books import broken
 from tests.db.test_histories import assert_same_books
 from tests.simulation.in_step import InStep
-from tests.simulation.schedules import draw_schedule
+from tests.simulation.oracle import Oracle
+from tests.simulation.schedules import Schedule, draw_schedule
+from tests.simulation.seeds import by_hundreds, none_fails, seeds
 from tests.simulation.world import World
 
-SCHEDULES = int(os.environ.get("OCS_SIMULATION_SCHEDULES", "1000"))
-ONLY = os.environ.get("OCS_SIMULATION_SEED")
-SEEDS = [int(ONLY)] if ONLY else range(SCHEDULES)
-HUNDREDS = [SEEDS[start : start + 100] for start in range(0, len(SEEDS), 100)]
+SEEDS = seeds("SIMULATION", 1000)
 ON_SQLITE = SEEDS[:: max(1, len(SEEDS) // 20)]
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -40,17 +38,13 @@ LIVELY = {
 """What a hundred schedules must have seen at least, or they have become too tame to prove anything."""
 
 
-@pytest.mark.parametrize("seeds", HUNDREDS, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
-def test_random_schedules_leave_the_books_as_the_naive_oracle_has_them(seeds: range) -> None:
-    seen: Counter[str] = Counter()
-    for seed in seeds:
+@by_hundreds(SEEDS)
+def test_random_schedules_leave_the_books_as_the_naive_oracle_has_them(seeds: Sequence[int]) -> None:
+    def run(seed: int) -> tuple[Oracle, Schedule]:
         schedule = draw_schedule(seed)
-        oracle = World(schedule).run()
-        assert not oracle.faults, "\n".join([*oracle.faults[:10], str(schedule)])
-        seen.update(oracle.counts)
-    if len(seeds) == 100:
-        for what, least in LIVELY.items():
-            assert seen[what] >= least, (what, seen)
+        return World(schedule).run(), schedule
+
+    none_fails(seeds, run, LIVELY)
 
 
 @pytest.mark.parametrize("seed", ON_SQLITE)
