@@ -12,6 +12,7 @@ of which there are MAX_DEPTH at most.
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Set
 from ipaddress import IPv4Address, IPv6Address
@@ -67,7 +68,7 @@ class Avp(NamedTuple):
     raw: bytes
 
 
-class Avps:
+class Avps(ABC):
     """The AVPs of one level, of a message or of a group.
 
     Reading methods take the first AVP of a name (Kamailio sends Origin-Host twice) and give None if there is
@@ -122,9 +123,9 @@ class Avps:
             Result.INVALID_AVP_LENGTH, example(Name(words[at], words[at + 2] if has_vendor else 0))
         )
 
+    @abstractmethod
     def bad(self, result_code: int, failed: bytes = b"") -> BadMessage:
         """What to raise when this level's content cannot be taken. `failed` is the AVP at fault, encoded."""
-        raise NotImplementedError
 
     def __iter__(self) -> Iterator[Avp]:
         """All AVPs in the order they came."""

@@ -8,6 +8,7 @@ A dialog's state: 1 offered, 2 rings, 3 answered (no ACK yet), 4 up, 5 over (kep
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -45,7 +46,7 @@ Found = TypeVar("Found")
 """What a look finds of a call: enough to give the order."""
 
 
-class DialogControl(Generic[Found]):
+class DialogControl(ABC, Generic[Found]):
     """An order to end a call is followed by looks until it is gone: what both dialog modules need."""
 
     def __init__(self, config: KamailioConfig, *, sleep: Callable[[float], None] = gevent.sleep) -> None:
@@ -95,12 +96,13 @@ class DialogControl(Generic[Found]):
     def _settled(self, call_id: str) -> Sequence[Found]:
         return self._look(call_id)
 
+    @abstractmethod
     def _look(self, call_id: str) -> Sequence[Found]:
         """The call's dialogs that are not over. Raises OutsideError if that cannot be seen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _order(self, call_id: str, dialog: Found) -> None:
-        raise NotImplementedError
+        """Have Kamailio end a dialog. Raises RpcFault if it refuses, Unreachable."""
 
 
 class KamailioControl(DialogControl[Dialog]):
