@@ -33,6 +33,7 @@ from ocs.services.calls import ActiveCall, CallRegistry
 from ocs.services.desk import Desk
 from ocs.services.price_legs import LegPricing, NoPrice
 from ocs.services.records import call_records, call_row
+from ocs.services.shared_calls import SharedCalls, on_old_news, unheard
 from ocs.sessions.events import (
     Allow,
     CallEvent,
@@ -44,8 +45,6 @@ from ocs.sessions.events import (
     Limit,
     Offered,
     Reject,
-    SliceDue,
-    StaleDue,
     SwitchCommand,
     SwitchLost,
     ToppedUp,
@@ -91,11 +90,12 @@ class ChargeCalls:
         """Set while stopping: new calls are refused as unavailable, running ones go on."""
         self._switches: dict[str, Switch] = {}
         self._pricing = LegPricing(desk)
+        self._shared = SharedCalls(desk)
         self._log = structlog.get_logger("ocs.calls")
 
     def move_to(self, desk: Desk) -> None:
         """Go on at another desk (settings were read anew); open calls keep their prices."""
-        self.desk = self._pricing.desk = desk
+        self.desk = self._pricing.desk = self._shared.desk = desk
 
     # --- what doors and people ask -----------------------------------------------------------------
 
@@ -287,7 +287,7 @@ class ChargeCalls:
         was = call.session.state
         if was is State.NEW and isinstance(event, Offered):
             event = self._admit(call, event)
-        if not self.desk.alone and _on_old_news(call.session, event) and self._catch_up(call):
+        if not self.desk.alone and on_old_news(call.session, event) and self._shared.catch_up(call):
             self._rest(call, was)
             return
         told, times = event, 0
@@ -305,7 +305,7 @@ class ChargeCalls:
             outcome = self._take(call, reaction)
             if outcome is not None:
                 event = outcome
-            elif _unheard(call.session, told):
+            elif unheard(call.session, told):
                 times += 1
                 if times > RETOLD_MOST:
                     raise RuntimeError(f"call {call.session.call_id} does not take in what it is told")
@@ -336,50 +336,14 @@ class ChargeCalls:
             return Refused(Refusal.OVERLOADED)
         return self._pricing.prepare(call, event)
 
-    def _catch_up(self, call: ActiveCall) -> bool:
-        """A NAS's call may go on at another daemon. False: what is stored is no newer than what is here."""
-        stored = self._stored(call.session)
-        return stored is not None and self._adopt(call, stored)
-
-    def _stored(self, session: Session) -> Session | None:
-        """A NAS's call as another daemon may have left it; None: not stored, or the database is away."""
-        if session.reach.grace_ms is None:
-            return None
-        try:
-            snapshot = self.desk.find_call(session.switch, session.channel)
-        except OutsideError as fault:
-            self._log.error("catch_up_failed", call=session.call_id, error=fault.message)
-            return None
-        stored = from_row(snapshot) if snapshot is not None else None
-        return stored if stored is not None and stored.call_id == session.call_id else None
-
     def catch_up(self, stored: Session) -> None:
         """A call that is here was read anew: go on from what is stored, if that is newer."""
         call = self.calls.by_id(stored.call_id)
         # In mid event its own commit decides what is newer.
-        if call is not None and not call.running and self._adopt(call, stored):
+        if call is not None and not call.running and self._shared.adopt(call, stored):
             self._arm(call)
             if stored.state is State.CLOSED:
                 self._close(call)
-
-    def _adopt(self, call: ActiveCall, stored: Session) -> bool:
-        session = call.session
-        if not (
-            (stored.state is State.CLOSED and session.state is not State.CLOSED)
-            or (stored.refusal is None and session.refusal is not None)
-            or stored.asks > session.asks
-            or stored.proven_at_ms > session.proven_at_ms
-        ):
-            return False
-        self._go_on_from(call, stored)
-        return True
-
-    def _go_on_from(self, call: ActiveCall, stored: Session) -> None:
-        was = call.session.state
-        self._log.info("caught_up", call=stored.call_id, was=was.value, now=stored.state.value)
-        call.session = stored
-        call.pricers, call.priced_at_ms = (), None
-        call.price_pinned = stored.answered_at_ms is not None
 
     def _take(self, call: ActiveCall, reaction: Reaction) -> CallEvent | None:
         """Take the steps; returns the ledger's outcome if one asked it."""
@@ -429,32 +393,21 @@ class ChargeCalls:
             ),
         )
         if outcome is None:
-            return self._overtaken(call)
+            return self._shared.overtaken(call)
         if isinstance(outcome, Granted) and outcome.available_ticks is not None:
             call.credit_ticks = outcome.available_ticks + outcome.holds[0].ticks
         if session.state in (State.TALKING, State.DRAINING, State.METERING):
             self.desk.observer.extended(_name(outcome))
         if outcome == Refused(Refusal.CALL_CLOSED):
-            if self._catch_up(call):
+            if self._shared.catch_up(call):
                 return None
             return LedgerUnavailable() if session.reach.metered else outcome  # how it ended is not known now
         if isinstance(outcome, Granted) and call.foreseen is None:
             if session.reach.metered:
-                return self._overtaken(call)
-            if self._share(call):
+                return self._shared.overtaken(call)
+            if self._shared.share(call):
                 return None
         return outcome
-
-    def _share(self, call: ActiveCall) -> bool:
-        """Another daemon asked the same before: the answer is its, nothing of ours is written down yet.
-
-        True: it has gone on since; the call is now as it left it, but for our proof.
-        """
-        mine, stored = call.session, self._stored(call.session)
-        adopted = stored is not None and self._adopt(call, stored)
-        call.unsaved = call.session.state is not State.CLOSED
-        call.session = but(call.session, proven_at_ms=max(mine.proven_at_ms, call.session.proven_at_ms))
-        return adopted
 
     def _ask_settle(self, call: ActiveCall, step: AskSettle) -> CallEvent | None:
         answered = call.session.answered_at_ms
@@ -464,7 +417,7 @@ class ChargeCalls:
             if call.session.refusal is None:
                 raise  # it may hold money
             before = call.session
-            if self._was_held(before) and self._catch_up(call):
+            if self._shared.was_held(before) and self._shared.catch_up(call):
                 return last_word(before)  # the repeat of what was charged long ago
             return self._give_away(call, fault)
         session, now = call.session, self._now()
@@ -491,11 +444,11 @@ class ChargeCalls:
             ),
         )
         if outcome is None or (session.reach.metered and isinstance(outcome, Settled) and not call.foreseen):
-            return self._overtaken(call)
+            return self._shared.overtaken(call)
         if isinstance(outcome, Settled):
             self._summarise(session, outcome)
         if outcome == Refused(Refusal.CALL_CLOSED):
-            if self._catch_up(call):
+            if self._shared.catch_up(call):
                 # Settled elsewhere: if that was an estimate and this is the NAS's word, it corrects it.
                 return last_word(session)
             if session.reach.metered:
@@ -513,14 +466,6 @@ class ChargeCalls:
         rows = Writes(call=call_row(closed, now.at_ms), records=call_records(closed, None))
         saved = self._save(f"{session.call_id}:unpriced:{session.asks}", session.call_id, rows)
         return outcome if saved else LedgerUnavailable()
-
-    def _overtaken(self, call: ActiveCall) -> CallEvent | None:
-        """Another daemon took the step that this one was about to take: go on from there."""
-        asks, stored = call.session.asks, self._stored(call.session)
-        if stored is None:
-            return LedgerUnavailable()
-        self._go_on_from(call, but(stored, asks=max(stored.asks, asks)))
-        return None
 
     def _submit(self, call: ActiveCall, command: Hold | Settle) -> CallEvent | None:
         """The ledger's outcome; None: another daemon asked something else as its question of this number."""
@@ -623,15 +568,14 @@ class ChargeCalls:
                 switch=session.switch,
                 why=session.refusal.value,
             )
-            if session.legs and session.refusal is not Refusal.UNAVAILABLE and not self._was_held(session):
+            if (
+                session.legs
+                and session.refusal is not Refusal.UNAVAILABLE
+                and not self._shared.was_held(session)
+            ):
                 rows = Writes(records=call_records(session, None))
                 self._save(f"{session.call_id}:refused", session.call_id, rows)
         self._linger(call)
-
-    def _was_held(self, session: Session) -> bool:
-        """Is this the repeat of a question that was granted long ago? The call's record is that of then."""
-        named_alike = session.reach.metered or not self.desk.alone
-        return named_alike and self._stored(session) is not None
 
     def _linger(self, call: ActiveCall) -> None:
         self.desk.clock.call_at(self.desk.clock.now_ms() + LINGER_MS, lambda: self._forget(call))
@@ -696,26 +640,6 @@ def _ask_key(session: Session, kind: str) -> str:
     """The key of a question to the ledger. Of a metered session all are counted in one row: where two daemons
     have it, neither can take a step from what the other has left behind."""
     return f"{session.call_id}:{'ask' if session.reach.metered else kind}:{session.asks}"
-
-
-def _on_old_news(session: Session, event: CallEvent) -> bool:
-    """Does what happens rest on what is known here alone, of a call that another daemon may have?"""
-    match event:
-        case StaleDue():
-            return True
-        case SliceDue():  # a call that the database could not open is let go; elsewhere it may have begun
-            return session.reach.metered and session.refusal is Refusal.UNAVAILABLE
-    return False
-
-
-def _unheard(session: Session, told: CallEvent) -> bool:
-    """Is it news to a metered session, as another daemon left it?"""
-    match told:
-        case Used(number=number):
-            return session.counts(number)
-        case KillRequested():
-            return session.state is State.METERING and not session.cut_why
-    return False
 
 
 def _longest_ms(policy: Policy, unit: str) -> int:

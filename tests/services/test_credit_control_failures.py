@@ -456,7 +456,7 @@ def test_a_report_that_is_never_taken_in_is_told_only_so_often(
 ) -> None:
     credit.initial()
     with monkeypatch.context() as patch:
-        patch.setattr(charge_calls, "_unheard", lambda session, told: isinstance(told, Used))
+        patch.setattr(charge_calls, "unheard", lambda session, told: isinstance(told, Used))
         with gevent.Timeout(10, AssertionError("it is told for ever")), pytest.raises(OutsideError):
             credit.update(1, talk(10, 0))
     assert granted_s(credit.update(1, talk(10, 0))) == 20
