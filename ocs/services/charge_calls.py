@@ -13,17 +13,9 @@ import gevent
 import structlog
 from gevent.event import AsyncResult
 
-from ocs.errors import Conflict, OutsideError
+from ocs.errors import OutsideError
 from ocs.ledger.model import (
-    Granted,
-    Hold,
-    Outcome,
-    PayingLeg,
     Refused,
-    Save,
-    Settle,
-    Settled,
-    SettlingLeg,
     Writes,
 )
 from ocs.ports import Switch
@@ -31,8 +23,9 @@ from ocs.rating.units import MOST, Unit
 from ocs.refusals import Refusal
 from ocs.services.calls import ActiveCall, CallRegistry
 from ocs.services.desk import Desk
-from ocs.services.price_legs import LegPricing, NoPrice
-from ocs.services.records import call_records, call_row
+from ocs.services.ledger_questions import LedgerQuestions
+from ocs.services.price_legs import LegPricing
+from ocs.services.records import call_records
 from ocs.services.shared_calls import SharedCalls, on_old_news, unheard
 from ocs.sessions.events import (
     Allow,
@@ -51,9 +44,9 @@ from ocs.sessions.events import (
     Used,
     Warn,
 )
-from ocs.sessions.session import Now, Policy, Session, State, but, from_row
+from ocs.sessions.session import Policy, Session, State, but, from_row
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
-from ocs.sessions.table import last_word, react
+from ocs.sessions.table import react
 from ocs.sessions.timers import timers
 from ocs.values import quick_value
 
@@ -91,11 +84,12 @@ class ChargeCalls:
         self._switches: dict[str, Switch] = {}
         self._pricing = LegPricing(desk)
         self._shared = SharedCalls(desk)
+        self._questions = LedgerQuestions(desk, self._pricing, self._shared)
         self._log = structlog.get_logger("ocs.calls")
 
     def move_to(self, desk: Desk) -> None:
         """Go on at another desk (settings were read anew); open calls keep their prices."""
-        self.desk = self._pricing.desk = self._shared.desk = desk
+        self.desk = self._pricing.desk = self._shared.desk = self._questions.desk = desk
 
     # --- what doors and people ask -----------------------------------------------------------------
 
@@ -277,7 +271,7 @@ class ChargeCalls:
         if foreseen is not None and foreseen[0] is call.session and foreseen[1] is event:
             reaction = foreseen[2]
         else:
-            reaction = react(call.session, event, self._now())
+            reaction = react(call.session, event, self.desk.now())
         call.session = reaction.session
         return reaction
 
@@ -313,7 +307,9 @@ class ChargeCalls:
             else:
                 break
         if call.unsaved and Store() not in reaction.steps:
-            self._store(call)  # what could not be written down before is, with the first repeat that is heard
+            self._questions.store(
+                call
+            )  # what could not be written down before is, with the first repeat that is heard
         self._rest(call, was)
 
     def _rest(self, call: ActiveCall, was: State) -> None:
@@ -353,150 +349,12 @@ class ChargeCalls:
                 case Tell(command):
                     self._tell(call, command)
                 case Store():
-                    self._store(call)
+                    self._questions.store(call)
                 case AskHold():
-                    outcome = self._ask_hold(call, step)
+                    outcome = self._questions.hold(call, step)
                 case AskSettle():
-                    outcome = self._ask_settle(call, step)
+                    outcome = self._questions.settle(call, step)
         return outcome
-
-    # --- the ledger --------------------------------------------------------------------------------
-
-    def _ask_hold(self, call: ActiveCall, step: AskHold) -> CallEvent | None:
-        prices = self._pricing.prices(call, step.answered_at_ms)
-        session, now = call.session, self._now()
-
-        def rows(outcome: Granted | Refused) -> Writes:
-            if isinstance(outcome, Refused):
-                return Writes()
-            reaction = react(session, outcome, now)
-            call.foreseen = (session, outcome, reaction)
-            return Writes(call=call_row(reaction.session, now.at_ms))
-
-        legs = tuple(
-            PayingLeg(leg.leg_no, leg.account_id, price)
-            for leg, price in zip(session.legs, prices, strict=True)
-            if leg.holds
-        )
-        outcome = self._submit(
-            call,
-            Hold(
-                key=_ask_key(session, "hold"),
-                call_id=session.call_id,
-                legs=legs,
-                total_ms=step.total_ms,
-                floor_ms=step.floor_ms,
-                at_ms=now.at_ms,
-                shrink=step.shrink,
-                opens=session.state is State.ASKING,
-                writes=rows,
-            ),
-        )
-        if outcome is None:
-            return self._shared.overtaken(call)
-        if isinstance(outcome, Granted) and outcome.available_ticks is not None:
-            call.credit_ticks = outcome.available_ticks + outcome.holds[0].ticks
-        if session.state in (State.TALKING, State.DRAINING, State.METERING):
-            self.desk.observer.extended(_name(outcome))
-        if outcome == Refused(Refusal.CALL_CLOSED):
-            if self._shared.catch_up(call):
-                return None
-            return LedgerUnavailable() if session.reach.metered else outcome  # how it ended is not known now
-        if isinstance(outcome, Granted) and call.foreseen is None:
-            if session.reach.metered:
-                return self._shared.overtaken(call)
-            if self._shared.share(call):
-                return None
-        return outcome
-
-    def _ask_settle(self, call: ActiveCall, step: AskSettle) -> CallEvent | None:
-        answered = call.session.answered_at_ms
-        try:
-            prices = self._pricing.prices(call, call.session.offered_at_ms if answered is None else answered)
-        except NoPrice as fault:
-            if call.session.refusal is None:
-                raise  # it may hold money
-            before = call.session
-            if self._shared.was_held(before) and self._shared.catch_up(call):
-                return last_word(before)  # the repeat of what was charged long ago
-            return self._give_away(call, fault)
-        session, now = call.session, self._now()
-
-        def rows(outcome: Settled) -> Writes:
-            reaction = react(session, outcome, now)
-            call.foreseen = (session, outcome, reaction)
-            closed = reaction.session
-            return Writes(call=call_row(closed, now.at_ms), records=call_records(closed, outcome))
-
-        outcome = self._submit(
-            call,
-            Settle(
-                key=_ask_key(session, "settle"),
-                call_id=session.call_id,
-                legs=tuple(
-                    SettlingLeg(leg.leg_no, leg.payer_id, leg.payee_id, leg.tax_id, price, guarded=leg.holds)
-                    for leg, price in zip(session.legs, prices, strict=True)
-                ),
-                duration_ms=step.duration_ms,
-                at_ms=now.at_ms,
-                correct=step.correct,
-                writes=rows,
-            ),
-        )
-        if outcome is None or (session.reach.metered and isinstance(outcome, Settled) and not call.foreseen):
-            return self._shared.overtaken(call)
-        if isinstance(outcome, Settled):
-            self._summarise(session, outcome)
-        if outcome == Refused(Refusal.CALL_CLOSED):
-            if self._shared.catch_up(call):
-                # Settled elsewhere: if that was an estimate and this is the NAS's word, it corrects it.
-                return last_word(session)
-            if session.reach.metered:
-                return LedgerUnavailable()  # nor is it known what of this was counted
-        return outcome
-
-    def _give_away(self, call: ActiveCall, fault: NoPrice) -> CallEvent:
-        """A call talked that we had refused for want of a price: that goes on record, nothing else can."""
-        outcome = Refused(Refusal.NO_RATE)
-        session, now = call.session, self._now()
-        self._log.warning(
-            "call_unpriced", call=session.call_id, talk_ms=session.duration_ms, why=fault.message
-        )
-        closed = react(session, outcome, now).session
-        rows = Writes(call=call_row(closed, now.at_ms), records=call_records(closed, None))
-        saved = self._save(f"{session.call_id}:unpriced:{session.asks}", session.call_id, rows)
-        return outcome if saved else LedgerUnavailable()
-
-    def _submit(self, call: ActiveCall, command: Hold | Settle) -> CallEvent | None:
-        """The ledger's outcome; None: another daemon asked something else as its question of this number."""
-        try:
-            outcome: Outcome = self.desk.ledger.submit(command)
-        except Conflict:
-            if not call.session.reach.metered:
-                raise
-            return None
-        except OutsideError as fault:
-            self._log.error("ledger_unavailable", key=command.key, error=fault.message)
-            return LedgerUnavailable()
-        call.unsaved = False
-        assert isinstance(outcome, Granted | Refused | Settled)
-        return outcome
-
-    def _store(self, call: ActiveCall) -> None:
-        session, now_ms = call.session, self.desk.clock.now_ms()
-        rows = Writes(call=call_row(session, now_ms))
-        # A key of its own: what another daemon, or the same moment, writes down of the call is not this.
-        key = f"{session.call_id}:save:{self.desk.new_call_id()}"
-        call.unsaved = not self._save(key, session.call_id, rows)
-
-    def _save(self, key: str, call_id: str, rows: Writes) -> bool:
-        try:
-            self.desk.ledger.submit(Save(key=key, call_id=call_id, rows=rows))
-        except OutsideError as fault:
-            # Rows without money: the next commit of the call carries the same news.
-            self._log.error("save_failed", key=key, error=fault.message)
-            return False
-        return True
 
     # --- the switch --------------------------------------------------------------------------------
 
@@ -531,12 +389,9 @@ class ChargeCalls:
 
     # --- timers and the end ------------------------------------------------------------------------
 
-    def _now(self) -> Now:
-        return Now(self.desk.clock.now_ms(), self.desk.policy)
-
     def _arm(self, call: ActiveCall) -> None:
         """Set the call's timers to what its session wants, touching only those that changed."""
-        wanted = timers(call.session, self._now())
+        wanted = timers(call.session, self.desk.now())
         for kind, (when, timer) in list(call.timers.items()):
             if wanted.get(kind) != when:
                 timer.cancel()
@@ -574,7 +429,7 @@ class ChargeCalls:
                 and not self._shared.was_held(session)
             ):
                 rows = Writes(records=call_records(session, None))
-                self._save(f"{session.call_id}:refused", session.call_id, rows)
+                self._questions.save(f"{session.call_id}:refused", session.call_id, rows)
         self._linger(call)
 
     def _linger(self, call: ActiveCall) -> None:
@@ -585,30 +440,6 @@ class ChargeCalls:
             self._linger(call)
         elif call.session.state is State.CLOSED:
             self.calls.remove(call)
-
-    def _summarise(self, session: Session, settled: Settled) -> None:
-        """The one line a call: who, where, how long, how much, why it ended."""
-        self.desk.observer.call_ended(session.ended_by.value, session.duration_ms)
-        for mark in session.marks:
-            self.desk.observer.record_marked(mark.partition(":")[0])
-        first = settled.legs[0]
-        self._log.info(
-            "call",
-            call=session.call_id,
-            account=session.legs[0].account_code,
-            origin=session.origin,
-            destination=session.destination,
-            switch=session.switch,
-            talk_ms=session.duration_ms,
-            billed_s=first.charge.billed_s,
-            currency=first.charge.currency,
-            charged_ticks=first.charge.total_ticks,
-            shortfall_ticks=first.shortfall_ticks,
-            legs=len(settled.legs),
-            cause=session.cause,
-            ended_by=session.ended_by.value,
-            marks=list(session.marks),
-        )
 
     def _late_cdr(self, switch: str, channel: str, event: Ended) -> None:
         """A CDR of a call that is not in memory: it may correct one that was settled by estimate."""
@@ -636,12 +467,6 @@ def _handled(call: ActiveCall) -> Handled:
     return Handled(session, committed and not call.unsaved and not session.void, call.credit_ticks)
 
 
-def _ask_key(session: Session, kind: str) -> str:
-    """The key of a question to the ledger. Of a metered session all are counted in one row: where two daemons
-    have it, neither can take a step from what the other has left behind."""
-    return f"{session.call_id}:{'ask' if session.reach.metered else kind}:{session.asks}"
-
-
 def _longest_ms(policy: Policy, unit: str) -> int:
     """How much of a unit one call may use, in thousandths of it."""
     return policy.longest_call_ms if unit == Unit.SECOND else MOST[Unit(unit)] * 1000
@@ -649,15 +474,3 @@ def _longest_ms(policy: Policy, unit: str) -> int:
 
 def _shortest(one_ms: int, other_ms: int | None) -> int:
     return one_ms if other_ms is None else min(one_ms, other_ms)
-
-
-def _name(outcome: CallEvent) -> str:
-    match outcome:
-        case Granted(final=True):
-            return "final"
-        case Granted():
-            return "granted"
-        case Refused(reason=reason):
-            return reason.value
-        case _:
-            return "unavailable"

@@ -11,7 +11,7 @@ from ocs.rating.model import Pricer
 from ocs.refusals import Refusal
 from ocs.services.directory import Directory
 from ocs.services.identify import Rule
-from ocs.sessions.session import Policy
+from ocs.sessions.session import Now, Policy
 
 
 class BoundPricer(Pricer, Protocol):
@@ -99,3 +99,7 @@ class Desk:
     max_open_calls: int = 20_000
     alone: bool = True
     """No other daemon charges calls on this database: an open call that is not in memory does not exist."""
+
+    def now(self) -> Now:
+        """What a reaction may know of this moment."""
+        return Now(self.clock.now_ms(), self.policy)

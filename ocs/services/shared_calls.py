@@ -1,7 +1,7 @@
 """What has another daemon made of a call meanwhile? A NAS's calls may go on anywhere; the database tells.
 
 Where two daemons ask the ledger the same of a call, one is told that the other has: it goes on from what that
-left behind. Calls of a switch that a link shows belong to one daemon at a time; nothing is looked up for them.
+left behind. A call that a link shows belongs to one daemon at a time: nothing is looked up for it.
 """
 
 from __future__ import annotations

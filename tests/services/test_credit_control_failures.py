@@ -18,6 +18,7 @@ from ocs.refusals import Refusal
 from ocs.services import charge_calls
 from ocs.services.charge_calls import LINGER_MS, ChargeCalls
 from ocs.services.credit_control import ServiceUse
+from ocs.services.ledger_questions import LedgerQuestions
 from ocs.sessions.events import Used
 from ocs.sessions.session import State
 from tests.services.credit_twins import LAPSE_MS, TALK, CreditLab, by_key, data, granted_s, only, talk
@@ -442,7 +443,7 @@ def test_a_fault_of_ours_in_one_event_does_not_lose_the_report(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(ChargeCalls, "_ask_hold", broken)
+        patch.setattr(LedgerQuestions, "hold", broken)
         with pytest.raises(OutsideError):
             credit.update(1, talk(10, 0))
     assert granted_s(credit.update(1, talk(10, 0))) == 20
