@@ -27,22 +27,16 @@ from ocs.services.ledger_questions import LedgerQuestions
 from ocs.services.price_legs import LegPricing
 from ocs.services.records import call_records
 from ocs.services.shared_calls import SharedCalls, on_old_news, unheard
+from ocs.services.switch_orders import SwitchOrders
 from ocs.sessions.events import (
-    Allow,
     CallEvent,
     CallFound,
-    Cut,
     Ended,
     KillRequested,
     LedgerUnavailable,
-    Limit,
     Offered,
-    Reject,
-    SwitchCommand,
-    SwitchLost,
     ToppedUp,
     Used,
-    Warn,
 )
 from ocs.sessions.session import Policy, Session, State, but, from_row
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
@@ -55,9 +49,6 @@ LINGER_MS: Final = 30_000
 
 RETOLD_MOST: Final = 10
 """A report that meets what another daemon has left behind meanwhile is told again so often."""
-
-CUT_ATTEMPTS: Final = 5
-"""Orders to hang up a refused call that the switch did not take are repeated this often, a second apart."""
 
 
 @quick_value
@@ -81,21 +72,22 @@ class ChargeCalls:
         self.calls = CallRegistry()
         self.refusing = False
         """Set while stopping: new calls are refused as unavailable, running ones go on."""
-        self._switches: dict[str, Switch] = {}
         self._pricing = LegPricing(desk)
         self._shared = SharedCalls(desk)
         self._questions = LedgerQuestions(desk, self._pricing, self._shared)
+        self._orders = SwitchOrders(desk, self._post)
         self._log = structlog.get_logger("ocs.calls")
 
     def move_to(self, desk: Desk) -> None:
         """Go on at another desk (settings were read anew); open calls keep their prices."""
-        self.desk = self._pricing.desk = self._shared.desk = self._questions.desk = desk
+        self.desk = self._pricing.desk = self._shared.desk = desk
+        self._questions.desk = self._orders.desk = desk
 
     # --- what doors and people ask -----------------------------------------------------------------
 
     def attach(self, switch: Switch) -> None:
         """Make a switch known, so that its calls can be acted on."""
-        self._switches[switch.name] = switch
+        self._orders.attach(switch)
 
     def deliver(self, switch: str, channel: str, event: CallEvent) -> None:
         """See `ocs.ports.CallHandler.deliver`."""
@@ -170,7 +162,7 @@ class ChargeCalls:
 
     def let_go(self, switch: str) -> None:
         """Another daemon has this switch: forget it and its calls, as they are. Nothing is told or closed."""
-        self._switches.pop(switch, None)
+        self._orders.detach(switch)
         for call in self.calls:
             if call.session.switch == switch:
                 self._leave(call)
@@ -347,7 +339,7 @@ class ChargeCalls:
         for step in reaction.steps:
             match step:
                 case Tell(command):
-                    self._tell(call, command)
+                    self._orders.give(call, command)
                 case Store():
                     self._questions.store(call)
                 case AskHold():
@@ -355,37 +347,6 @@ class ChargeCalls:
                 case AskSettle():
                     outcome = self._questions.settle(call, step)
         return outcome
-
-    # --- the switch --------------------------------------------------------------------------------
-
-    def _tell(self, call: ActiveCall, command: SwitchCommand, attempt: int = 1) -> None:
-        session = call.session
-        switch = self._switches.get(session.switch)
-        took = switch is not None and switch.perform(command)
-        observer = self.desk.observer
-        match command:
-            case Allow() | Reject():
-                name = "granted" if isinstance(command, Allow) else command.reason.value
-                observer.decided(name, (self.desk.clock.monotonic_ms() - call.heard_ms) / 1000)
-            case Cut(why=why):
-                paid = session.paid_until_ms
-                late = None if paid is None or why == "operator" else self.desk.clock.now_ms() - paid
-                observer.cut(why, None if late is None else late / 1000)
-            case Warn() if took:
-                observer.warned()
-            case Limit(until_ms=until_ms) if took:
-                # The switch found the channel: no better proof of life. (That we ask for more is none.)
-                now_ms = call.proven_at_ms = self.desk.clock.now_ms()
-                call.session = but(session, told_ms=until_ms - (session.answered_at_ms or until_ms))
-                if session.state is State.IN_DOUBT:
-                    self._post(call, CallFound(now_ms, session.answered_at_ms))
-            case Limit() if session.state is not State.IN_DOUBT:  # again would forget that listings lack it
-                self._post(call, SwitchLost(self.desk.clock.now_ms()))
-        if not took:
-            self._log.warning("order_not_taken", call=session.call_id, order=type(command).__name__)
-            if isinstance(command, Cut) and session.state is State.CLOSED and attempt < CUT_ATTEMPTS:
-                when = self.desk.clock.now_ms() + self.desk.policy.cut_repeat_ms
-                self.desk.clock.call_at(when, lambda: self._tell(call, command, attempt + 1))
 
     # --- timers and the end ------------------------------------------------------------------------
 
