@@ -1,7 +1,7 @@
 """What happens when a switch reports something of a call? Load, ask the table and the ledger, commit, act.
 
-Every call has one ordered mailbox: its events run one after another, each to the end (through the ledger's
-commit and the switch's answer), while other calls go on. A switch hears "yes" only after the commit.
+An event of a call is met by the table (`ocs.sessions`), which asks the ledger and orders the switch; what the
+ledger answers is the call's next event. A switch hears "yes" only after the commit.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ from typing import Final
 
 import gevent
 import structlog
-from gevent.event import AsyncResult
 
 from ocs.errors import OutsideError
-from ocs.ledger.model import (
-    Refused,
-    Writes,
-)
+from ocs.ledger.model import Refused, Writes
 from ocs.ports import Switch
 from ocs.rating.units import MOST, Unit
 from ocs.refusals import Refusal
 from ocs.services.calls import ActiveCall, CallRegistry
 from ocs.services.desk import Desk
 from ocs.services.ledger_questions import LedgerQuestions
+from ocs.services.mailbox import Handled, Mailboxes
 from ocs.services.price_legs import LegPricing
 from ocs.services.records import call_records
 from ocs.services.shared_calls import SharedCalls, on_old_news, unheard
@@ -42,26 +39,12 @@ from ocs.sessions.session import Policy, Session, State, but, from_row
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
 from ocs.sessions.table import react
 from ocs.sessions.timers import timers
-from ocs.values import quick_value
 
 LINGER_MS: Final = 30_000
 """How long a closed call is kept in memory for repeats; after that the database answers."""
 
 RETOLD_MOST: Final = 10
 """A report that meets what another daemon has left behind meanwhile is told again so often."""
-
-
-@quick_value
-class Handled:
-    """Where a call stands after what a door asked.
-
-    durable: everything that was reported is committed. credit_ticks: what its first payer could spend at the
-    last grant, this call's hold included; None: not known, or without a limit.
-    """
-
-    session: Session
-    durable: bool
-    credit_ticks: int | None = None
 
 
 class ChargeCalls:
@@ -75,7 +58,8 @@ class ChargeCalls:
         self._pricing = LegPricing(desk)
         self._shared = SharedCalls(desk)
         self._questions = LedgerQuestions(desk, self._pricing, self._shared)
-        self._orders = SwitchOrders(desk, self._post)
+        self._mailboxes = Mailboxes(self._handle, self._failed, self._go_on)
+        self._orders = SwitchOrders(desk, self._mailboxes.post)
         self._log = structlog.get_logger("ocs.calls")
 
     def move_to(self, desk: Desk) -> None:
@@ -101,7 +85,7 @@ class ChargeCalls:
         if isinstance(event, CallFound) and call.knew(event):
             call.proven_at_ms = event.at_ms
             return
-        self._post(call, event)
+        self._mailboxes.post(call, event)
 
     def ask(self, switch: str, channel: str, *events: CallEvent) -> Handled | None:
         """Deliver events of one call in order, and wait until the last is handled, to its commit.
@@ -111,15 +95,7 @@ class ChargeCalls:
         call = self._named(switch, channel, events[0])
         if call is None:
             return None
-        call.mailbox.extend(events)
-        if call.running:
-            waiting = AsyncResult()
-            call.mailbox.append(waiting)
-            handled: Handled | None = waiting.get()
-            return handled
-        call.running = True
-        self._drain(call)
-        return _handled(call)
+        return self._mailboxes.ask(call, *events)
 
     def open_channels(self, switch: str) -> dict[str, str]:
         """See `ocs.ports.CallHandler.open_channels`."""
@@ -129,7 +105,7 @@ class ChargeCalls:
         """Money or units arrived on an account: calls that run out of it extend. How many were told."""
         told = self.calls.paid_by(account_id)
         for call in told:
-            self._post(call, ToppedUp(self.desk.clock.now_ms()))
+            self._mailboxes.post(call, ToppedUp(self.desk.clock.now_ms()))
         return len(told)
 
     def funds_may_have_arrived(self) -> None:
@@ -137,14 +113,14 @@ class ChargeCalls:
         for call in self.calls:
             session = call.session
             if session.state is State.DRAINING or (session.state is State.METERING and session.final):
-                self._post(call, ToppedUp(self.desk.clock.now_ms()))
+                self._mailboxes.post(call, ToppedUp(self.desk.clock.now_ms()))
 
     def kill(self, call_id: str, by: str) -> bool:
         """Ask the switch to end a call. False if no such call is open here."""
         call = self.calls.by_id(call_id)
         if call is None or call.session.state in (State.SETTLING, State.CLOSED):
             return False
-        self._post(call, KillRequested(self.desk.clock.now_ms(), by))
+        self._mailboxes.post(call, KillRequested(self.desk.clock.now_ms(), by))
         return True
 
     @property
@@ -174,15 +150,14 @@ class ChargeCalls:
             self._leave(call)
 
     def _leave(self, call: ActiveCall) -> None:
-        waiting = [item for item in call.mailbox if isinstance(item, AsyncResult)]
-        call.mailbox.clear()
+        waiting = self._mailboxes.empty(call)
         for _, timer in call.timers.values():
             timer.cancel()
         self.calls.remove(call)
         for asker in waiting:
             asker.set(None)
 
-    # --- mailbox -----------------------------------------------------------------------------------
+    # --- one event ---------------------------------------------------------------------------------
 
     def _named(self, switch: str, channel: str, event: CallEvent) -> ActiveCall | None:
         """The call of this channel; an offer begins one, also where the last was let go unheard."""
@@ -217,33 +192,10 @@ class ChargeCalls:
         self.calls.add(call)
         return call
 
-    def _post(self, call: ActiveCall, event: CallEvent) -> None:
-        call.mailbox.append(event)
-        if not call.running:
-            call.running = True
-            gevent.spawn(self._drain, call)
-
-    def _drain(self, call: ActiveCall) -> None:
-        try:
-            while call.mailbox:
-                event = call.mailbox.popleft()
-                if isinstance(event, AsyncResult):
-                    event.set(_handled(call))
-                    continue
-                try:
-                    self._handle(call, event)
-                except Exception:
-                    # A fault of ours in one event must not stop the call's later ones (its end above all).
-                    self._log.exception("event_failed", call=call.session.call_id, kind=type(event).__name__)
-                    self.desk.observer.bad_input("calls", "event_failed")
-                    self._go_on(call)
-                except BaseException:
-                    self._go_on(call)  # the asker gave up, the call did not
-                    raise
-        finally:
-            call.running = bool(call.mailbox)
-            if call.mailbox:
-                gevent.spawn(self._drain, call)
+    def _failed(self, call: ActiveCall, event: CallEvent) -> None:
+        self._log.exception("event_failed", call=call.session.call_id, kind=type(event).__name__)
+        self.desk.observer.bad_input("calls", "event_failed")
+        self._go_on(call)
 
     def _go_on(self, call: ActiveCall) -> None:
         """After a fault: the call keeps its timers; what it asked for is asked again, after a pause."""
@@ -299,9 +251,8 @@ class ChargeCalls:
             else:
                 break
         if call.unsaved and Store() not in reaction.steps:
-            self._questions.store(
-                call
-            )  # what could not be written down before is, with the first repeat that is heard
+            # What could not be written down before is, with the first repeat that is heard.
+            self._questions.store(call)
         self._rest(call, was)
 
     def _rest(self, call: ActiveCall, was: State) -> None:
@@ -364,7 +315,7 @@ class ChargeCalls:
     def _alarm(self, call: ActiveCall, kind: type) -> Callable[[], None]:
         def ring() -> None:
             call.timers.pop(kind, None)
-            self._post(call, kind(self.desk.clock.now_ms()))
+            self._mailboxes.post(call, kind(self.desk.clock.now_ms()))
 
         return ring
 
@@ -419,13 +370,7 @@ class ChargeCalls:
             self.resume(session)
         call = self.calls.by_id(session.call_id)
         if call is not None:
-            self._post(call, event)
-
-
-def _handled(call: ActiveCall) -> Handled:
-    session = call.session
-    committed = session.retry_at_ms is None and session.state is not State.SETTLING
-    return Handled(session, committed and not call.unsaved and not session.void, call.credit_ticks)
+            self._mailboxes.post(call, event)
 
 
 def _longest_ms(policy: Policy, unit: str) -> int:

@@ -27,7 +27,7 @@ from ocs.ledger.model import Granted, Hold, Refused
 from ocs.ports import Ending
 from ocs.refusals import Refusal
 from ocs.services.calls import ActiveCall
-from ocs.services.charge_calls import ChargeCalls, Handled
+from ocs.services.charge_calls import ChargeCalls
 from ocs.services.credit_events import OneTimeEvents
 from ocs.services.credit_meters import (
     SERVICE_ENDED,
@@ -50,6 +50,7 @@ from ocs.services.credit_model import (
     SessionControl,
     answer_of,
 )
+from ocs.services.mailbox import Handled
 from ocs.services.side_by_side import each
 from ocs.sessions.events import (
     Allow,

@@ -17,8 +17,9 @@ import structlog
 
 from ocs.errors import Unavailable
 from ocs.services.calls import ActiveCall
-from ocs.services.charge_calls import ChargeCalls, Handled
+from ocs.services.charge_calls import ChargeCalls
 from ocs.services.credit_model import CreditRequest, ServiceUse
+from ocs.services.mailbox import Handled
 from ocs.sessions.events import Mode, Offered, Reach, Used
 from ocs.sessions.session import Session, State, from_row
 

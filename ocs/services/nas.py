@@ -26,7 +26,8 @@ from gevent.pool import Pool
 from ocs.errors import Unavailable
 from ocs.ports import CallControl, ControlledCall, Ending
 from ocs.refusals import Refusal
-from ocs.services.charge_calls import ChargeCalls, Handled
+from ocs.services.charge_calls import ChargeCalls
+from ocs.services.mailbox import Handled
 from ocs.sessions.events import (
     Alive,
     Allow,
