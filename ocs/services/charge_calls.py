@@ -15,7 +15,6 @@ import structlog
 from ocs.errors import OutsideError
 from ocs.ledger.model import Refused, Writes
 from ocs.ports import Switch
-from ocs.rating.units import MOST, Unit
 from ocs.refusals import Refusal
 from ocs.services.calls import ActiveCall, CallRegistry
 from ocs.services.desk import Desk
@@ -35,7 +34,7 @@ from ocs.sessions.events import (
     ToppedUp,
     Used,
 )
-from ocs.sessions.session import Policy, Session, State, but, from_row
+from ocs.sessions.session import Session, State, but, from_row, offered_session
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
 from ocs.sessions.table import react
 from ocs.sessions.timers import timers
@@ -168,27 +167,8 @@ class ChargeCalls:
 
     def _enter(self, switch: str, channel: str, event: Offered) -> ActiveCall:
         desk = self.desk
-        call = ActiveCall(
-            Session(
-                call_id=event.call_id or desk.new_call_id(),
-                switch=switch,
-                channel=channel,
-                live_channel=channel,
-                mode=event.mode,
-                origin=event.origin,
-                destination=event.destination,
-                offered_at_ms=event.at_ms,
-                longest_ms=_shortest(_longest_ms(desk.policy, event.unit), event.longest_ms),
-                reach=event.reach,
-                handles=dict(event.handles),
-                unit=event.unit,
-                service=event.service,
-                session_id=event.session,
-                reported_no=event.number - event.reports,
-                first_no=event.number,
-            ),
-            desk.clock.monotonic_ms(),
-        )
+        session = offered_session(switch, channel, event, event.call_id or desk.new_call_id(), desk.policy)
+        call = ActiveCall(session, desk.clock.monotonic_ms())
         self.calls.add(call)
         return call
 
@@ -371,12 +351,3 @@ class ChargeCalls:
         call = self.calls.by_id(session.call_id)
         if call is not None:
             self._mailboxes.post(call, event)
-
-
-def _longest_ms(policy: Policy, unit: str) -> int:
-    """How much of a unit one call may use, in thousandths of it."""
-    return policy.longest_call_ms if unit == Unit.SECOND else MOST[Unit(unit)] * 1000
-
-
-def _shortest(one_ms: int, other_ms: int | None) -> int:
-    return one_ms if other_ms is None else min(one_ms, other_ms)

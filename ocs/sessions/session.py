@@ -12,10 +12,23 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ocs.rating.units import MOST, Unit
 from ocs.refusals import Refusal
-from ocs.sessions.events import EVERYTHING, Ended, EndedBy, Mode, Reach
+from ocs.sessions.events import EVERYTHING, Ended, EndedBy, Mode, Offered, Reach
 
-__all__ = ["Gap", "Leg", "Now", "Policy", "Role", "Session", "State", "but", "from_row", "to_row"]
+__all__ = [
+    "Gap",
+    "Leg",
+    "Now",
+    "Policy",
+    "Role",
+    "Session",
+    "State",
+    "but",
+    "from_row",
+    "offered_session",
+    "to_row",
+]
 
 
 class State(StrEnum):
@@ -229,6 +242,30 @@ else:
         changed.__dict__.update(session.__dict__)
         changed.__dict__.update(changes)
         return changed
+
+
+def offered_session(switch: str, channel: str, event: Offered, call_id: str, policy: Policy) -> Session:
+    """What is known of a call when it is offered: it is new, and nobody pays yet."""
+    # How much of its unit one call may use, in thousandths of it.
+    longest_ms = policy.longest_call_ms if event.unit == Unit.SECOND else MOST[Unit(event.unit)] * 1000
+    return Session(
+        call_id=call_id,
+        switch=switch,
+        channel=channel,
+        live_channel=channel,
+        mode=event.mode,
+        origin=event.origin,
+        destination=event.destination,
+        offered_at_ms=event.at_ms,
+        longest_ms=longest_ms if event.longest_ms is None else min(longest_ms, event.longest_ms),
+        reach=event.reach,
+        handles=dict(event.handles),
+        unit=event.unit,
+        service=event.service,
+        session_id=event.session,
+        reported_no=event.number - event.reports,
+        first_no=event.number,
+    )
 
 
 _LEG_FIELDS = tuple(f.name for f in fields(Leg))
