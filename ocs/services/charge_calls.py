@@ -6,7 +6,6 @@ ledger answers is the call's next event. A switch hears "yes" only after the com
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import gevent
@@ -16,6 +15,7 @@ from ocs.errors import OutsideError
 from ocs.ledger.model import Refused, Writes
 from ocs.ports import Switch
 from ocs.refusals import Refusal
+from ocs.services.alarms import Alarms
 from ocs.services.calls import ActiveCall, CallRegistry
 from ocs.services.desk import Desk
 from ocs.services.ledger_questions import LedgerQuestions
@@ -37,7 +37,6 @@ from ocs.sessions.events import (
 from ocs.sessions.session import Session, State, but, from_row, offered_session
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Store, Tell
 from ocs.sessions.table import react
-from ocs.sessions.timers import timers
 
 LINGER_MS: Final = 30_000
 """How long a closed call is kept in memory for repeats; after that the database answers."""
@@ -59,12 +58,13 @@ class ChargeCalls:
         self._questions = LedgerQuestions(desk, self._pricing, self._shared)
         self._mailboxes = Mailboxes(self._handle, self._failed, self._go_on)
         self._orders = SwitchOrders(desk, self._mailboxes.post)
+        self._alarms = Alarms(desk, self._mailboxes.post)
         self._log = structlog.get_logger("ocs.calls")
 
     def move_to(self, desk: Desk) -> None:
         """Go on at another desk (settings were read anew); open calls keep their prices."""
         self.desk = self._pricing.desk = self._shared.desk = desk
-        self._questions.desk = self._orders.desk = desk
+        self._questions.desk = self._orders.desk = self._alarms.desk = desk
 
     # --- what doors and people ask -----------------------------------------------------------------
 
@@ -131,9 +131,18 @@ class ChargeCalls:
         """Take in a call that another life of this daemon, or another daemon, left behind."""
         call = ActiveCall(session, self.desk.clock.monotonic_ms())
         self.calls.add(call)
-        self._arm(call)
+        self._alarms.set(call)
         if session.state is State.CLOSED:
             self._linger(call)
+
+    def catch_up(self, stored: Session) -> None:
+        """A call that is here was read anew: go on from what is stored, if that is newer."""
+        call = self.calls.by_id(stored.call_id)
+        # In mid event its own commit decides what is newer.
+        if call is not None and not call.running and self._shared.adopt(call, stored):
+            self._alarms.set(call)
+            if stored.state is State.CLOSED:
+                self._close(call)
 
     def let_go(self, switch: str) -> None:
         """Another daemon has this switch: forget it and its calls, as they are. Nothing is told or closed."""
@@ -150,8 +159,7 @@ class ChargeCalls:
 
     def _leave(self, call: ActiveCall) -> None:
         waiting = self._mailboxes.empty(call)
-        for _, timer in call.timers.values():
-            timer.cancel()
+        self._alarms.clear(call)
         self.calls.remove(call)
         for asker in waiting:
             asker.set(None)
@@ -188,7 +196,7 @@ class ChargeCalls:
             case State.TALKING | State.DRAINING | State.METERING | State.SETTLING:
                 retry_at_ms = self.desk.clock.now_ms() + self.desk.policy.retry_ms
                 call.session = but(call.session, retry_at_ms=retry_at_ms)
-        self._arm(call)
+        self._alarms.set(call)
 
     def _moved_on(self, call: ActiveCall, event: CallEvent) -> Reaction:
         foreseen, call.foreseen = call.foreseen, None
@@ -241,7 +249,7 @@ class ChargeCalls:
             return  # let go meanwhile: it is another daemon's
         if was is State.NEW or call.session.moved:
             self.calls.index(call)
-        self._arm(call)
+        self._alarms.set(call)
         if call.session.state is State.CLOSED and was is not State.CLOSED:
             self._close(call)
 
@@ -254,15 +262,6 @@ class ChargeCalls:
         if self.calls.open_count > self.desk.max_open_calls and not over:
             return Refused(Refusal.OVERLOADED)
         return self._pricing.prepare(call, event)
-
-    def catch_up(self, stored: Session) -> None:
-        """A call that is here was read anew: go on from what is stored, if that is newer."""
-        call = self.calls.by_id(stored.call_id)
-        # In mid event its own commit decides what is newer.
-        if call is not None and not call.running and self._shared.adopt(call, stored):
-            self._arm(call)
-            if stored.state is State.CLOSED:
-                self._close(call)
 
     def _take(self, call: ActiveCall, reaction: Reaction) -> CallEvent | None:
         """Take the steps; returns the ledger's outcome if one asked it."""
@@ -279,25 +278,7 @@ class ChargeCalls:
                     outcome = self._questions.settle(call, step)
         return outcome
 
-    # --- timers and the end ------------------------------------------------------------------------
-
-    def _arm(self, call: ActiveCall) -> None:
-        """Set the call's timers to what its session wants, touching only those that changed."""
-        wanted = timers(call.session, self.desk.now())
-        for kind, (when, timer) in list(call.timers.items()):
-            if wanted.get(kind) != when:
-                timer.cancel()
-                del call.timers[kind]
-        for kind, when in wanted.items():
-            if kind not in call.timers:
-                call.timers[kind] = (when, self.desk.clock.call_at(when, self._alarm(call, kind)))
-
-    def _alarm(self, call: ActiveCall, kind: type) -> Callable[[], None]:
-        def ring() -> None:
-            call.timers.pop(kind, None)
-            self._mailboxes.post(call, kind(self.desk.clock.now_ms()))
-
-        return ring
+    # --- the end -----------------------------------------------------------------------------------
 
     def _close(self, call: ActiveCall) -> None:
         session = call.session
