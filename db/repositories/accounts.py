@@ -45,6 +45,7 @@ class AccountRepository:
                 "max_call_s": new.max_call_s,
                 "daily_limit_ticks": new.daily_limit_ticks,
                 "timezone": new.timezone,
+                "credit_expires_at_ms": new.credit_expires_at_ms,
                 "created_at_ms": created_at_ms,
                 "changed_at_ms": now_ms(),
             }
@@ -137,6 +138,7 @@ def _view(row: Row[Any], given: tuple[AllowanceView, ...] = ()) -> AccountView:
         timezone=row.timezone,
         created_at_ms=row.created_at_ms,
         spent_day=row.spent_day,
+        credit_expires_at_ms=row.credit_expires_at_ms,
         allowances=given,
     )
 

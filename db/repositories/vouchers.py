@@ -36,6 +36,7 @@ class VoucherRepository:
             "ticks": new.ticks,
             "units": new.allowance.units if new.allowance else 0,
             "expires_at_ms": new.expires_at_ms,
+            "credit_valid_ms": new.valid_ms if new.allowance is None else None,
             "created_at_ms": created_at_ms,
             "actor": actor,
             **({} if new.allowance is None else {"allowance": _terms(new, new.allowance)}),
@@ -156,6 +157,7 @@ def _views(connection: Connection, query: Select[Any]) -> list[BatchView]:
             created_at_ms=row.created_at_ms,
             actor=row.actor,
             counts=counts[row.batch_id],
+            credit_valid_ms=row.credit_valid_ms,
         )
         for row in rows
     ]

@@ -20,15 +20,20 @@ from ocs.services.balance_text import DEFAULT_LANGUAGE, facts_of, language
 from ocs.services.manage_accounts import AccountView, AllowanceView, NewAccount, NewAllowance
 
 MAX_PAGE = 1_000
-Kind = Literal["customer", "reseller", "partner", "supplier", "revenue", "cost", "tax", "cash"]
+Kind = Literal["customer", "reseller", "partner", "supplier", "revenue", "cost", "tax", "cash", "forfeited"]
 Code = r"^[A-Za-z0-9][A-Za-z0-9_.@+:-]{0,63}$"
 Name = Field(default=None, max_length=64)
 Count = Field(default=None, ge=0, le=2_147_483_647)
+DAY_MS: Final = 86_400_000
+Days = Field(default=None, ge=1, le=3_650)
 _PLACE: Final = re.compile(r"([0-9a-f]{1,36})/([0-9]{1,9})", re.ASCII)
 
 
 class Limits(Body):
-    """What may be set at the opening and later. null: no limit (credit_limit: house accounts only)."""
+    """What may be set at the opening and later. null: no limit (credit_limit: house accounts only).
+
+    credit_expires_at: the account's money is good until then; null: for ever.
+    """
 
     tariff: str | None = Name
     credit_limit: str | None = "0"
@@ -36,6 +41,7 @@ class Limits(Body):
     max_calls_per_s: int | None = Count
     max_call_s: int | None = Count
     daily_limit: str | None = None
+    credit_expires_at: str | None = None
 
 
 class Opening(Limits):
@@ -63,6 +69,12 @@ class Movement(Body):
 
     amount: str
     memo: str = Field(default="", max_length=500)
+
+
+class TopUp(Movement):
+    """POST …/top-ups. credit_days: the account's money is good for so many days from now, at least."""
+
+    credit_days: int | None = Days
 
 
 class Units(Body):
@@ -109,8 +121,8 @@ class Units(Body):
         return self.seconds or self.quantity or 0, self.increment_s or self.increment or 1
 
 
-def account_json(view: AccountView) -> dict[str, Any]:
-    """An account as JSON."""
+def account_json(view: AccountView, now_ms: int) -> dict[str, Any]:
+    """An account as JSON. credit_expired: there is money that can no longer be spent."""
     money = view.currency
     return {
         "code": view.code,
@@ -123,7 +135,9 @@ def account_json(view: AccountView) -> dict[str, Any]:
         "balance": amount(view.balance_ticks, money),
         "held": amount(view.held_ticks, money),
         "credit_limit": amount(view.credit_limit_ticks, money),
-        "available": amount(view.available_ticks, money),
+        "available": amount(view.available_at(now_ms), money),
+        "credit_expires_at": instant(view.credit_expires_at_ms),
+        "credit_expired": view.expired_at(now_ms),
         "open_calls": view.open_calls,
         "max_calls": view.max_calls,
         "max_calls_per_s": view.max_calls_per_s,
@@ -196,7 +210,8 @@ class AccountList:
         after, limit = query.text("after") or "", query.number("limit", 100, low=1, high=MAX_PAGE)
         query.done()
         page = self._services.accounts.list(kind=kind, status=status, parent=parent, after=after, limit=limit)
-        answer(resp, {"accounts": [account_json(view) for view in page]})
+        now_ms = self._services.now_ms()
+        answer(resp, {"accounts": [account_json(view, now_ms) for view in page]})
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Open an account."""
@@ -216,10 +231,11 @@ class AccountList:
                 max_call_s=wanted.max_call_s,
                 daily_limit_ticks=_limit(wanted.daily_limit, currency, "daily_limit"),
                 timezone=wanted.timezone,
+                credit_expires_at_ms=_instant(wanted.credit_expires_at),
             )
         )
         self._services.terms_changed()
-        answer(resp, account_json(view), 201)
+        answer(resp, account_json(view, self._services.now_ms()), 201)
 
 
 class AccountItem:
@@ -230,7 +246,7 @@ class AccountItem:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """One account with its allowances."""
-        answer(resp, account_json(self._services.accounts.find(code)))
+        answer(resp, account_json(self._services.accounts.find(code), self._services.now_ms()))
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """Change what is named: status, tariff, limits."""
@@ -240,11 +256,15 @@ class AccountItem:
         for name in ("credit_limit", "daily_limit"):
             if name in changes:
                 changes[f"{name}_ticks"] = _limit(changes.pop(name), currency, name)
+        if "credit_expires_at" in changes:
+            changes["credit_expires_at_ms"] = _instant(changes.pop("credit_expires_at"))
         if not changes:
             raise CallerError("nothing to change")
         view = self._services.accounts.change(code, changes)
         self._services.terms_changed()
-        answer(resp, account_json(view))
+        if "credit_expires_at_ms" in changes:
+            self._services.funds_arrived(view.account_id)
+        answer(resp, account_json(view, self._services.now_ms()))
 
 
 class BalanceText:
@@ -268,6 +288,8 @@ class BalanceText:
             "balance": amount(facts.balance_ticks, facts.currency),
             "held": amount(facts.held_ticks, facts.currency),
             "available": amount(facts.available_ticks, facts.currency),
+            "credit_expires_at": instant(facts.credit_expires_at_ms),
+            "credit_expired": facts.credit_expired,
             "blocked": facts.blocked,
             "units": [
                 {
@@ -319,7 +341,9 @@ class Movements:
     def on_post(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """Move money once: a repeat with the same Idempotency-Key gets the first answer."""
         key = idempotency_key(req)
-        wanted = read_json(req, Movement, self._services.max_body_bytes)
+        body = TopUp if self._kind == "top_up" else Movement
+        wanted = read_json(req, body, self._services.max_body_bytes)
+        days = wanted.credit_days if isinstance(wanted, TopUp) else None
         account = self._services.accounts.find(code)
         ticks = parse_amount(wanted.amount, account.currency)
         if self._kind == "top_up" and ticks <= 0:
@@ -333,6 +357,7 @@ class Movements:
             key=f"{self._kind}:{account.account_id}:{key}",
             memo=wanted.memo,
             actor=actor_of(req),
+            credit_valid_ms=days and days * DAY_MS,
         )
         _answer_posted(resp, self._services, code, outcome)
 
@@ -370,7 +395,11 @@ def _answer_posted(resp: falcon.Response, services: Services, code: str, outcome
     assert isinstance(outcome, Posted), outcome
     view = services.accounts.find(code)
     services.funds_arrived(view.account_id)
-    answer(resp, {"transfer_id": outcome.transfer_id, "account": account_json(view)}, 201)
+    answer(resp, {"transfer_id": outcome.transfer_id, "account": account_json(view, services.now_ms())}, 201)
+
+
+def _instant(text: str | None) -> int | None:
+    return None if text is None else parse_instant(text, "credit_expires_at")
 
 
 def _limit(text: str | None, currency: str, name: str) -> int | None:

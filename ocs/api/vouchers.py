@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import falcon
 from pydantic import Field
 
-from ocs.api.accounts import Units, account_json, actor_of
+from ocs.api.accounts import DAY_MS, Days, Units, account_json, actor_of
 from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant, read_json
 from ocs.api.services import Services
 from ocs.errors import CallerError
@@ -21,7 +21,6 @@ from ocs.services.lockout import Locked
 from ocs.services.vouchers import MAX_COUNT, BatchView, NewBatch, VoucherView
 
 MAX_PAGE = 1_000
-DAY_MS: Final = 86_400_000
 MAX_CODE: Final = 64
 """Longest text that may be a code, with blanks and dashes."""
 
@@ -29,35 +28,39 @@ MAX_CODE: Final = 64
 class Worth(Units):
     """Units that a voucher gives; `valid_days`: they end so long after redemption."""
 
-    valid_days: int | None = Field(default=None, ge=1, le=3_650)
+    valid_days: int | None = Days
 
 
 class NewVouchers(Body):
-    """POST /v1/voucher-batches: a `value` with its `currency`, or an `allowance`. expires_at: of vouchers."""
+    """POST /v1/voucher-batches: a `value` with its `currency`, or an `allowance`. expires_at: of vouchers.
+
+    credit_days, with a value: the account's money is good for so many days from redemption, at least.
+    """
 
     batch: str = Field(max_length=64)
     count: int = Field(ge=1, le=MAX_COUNT)
     value: str | None = None
     currency: str | None = None
+    credit_days: int | None = Days
     allowance: Worth | None = None
     expires_at: str | None = None
 
     def batch_of(self) -> NewBatch:
         """For the use-case. Raises CallerError."""
-        ticks, valid_ms = 0, None
+        ticks, days = 0, self.allowance.valid_days if self.allowance else self.credit_days
+        if self.allowance is not None and self.credit_days is not None:
+            raise CallerError("credit_days is for a value in money; an allowance has valid_days")
         if (self.value is None) != (self.currency is None):
             raise CallerError("a value in money needs its currency, and the other way round")
         if self.value is not None and self.currency is not None:
             ticks = parse_amount(self.value, check_currency(self.currency))
-        if self.allowance is not None and self.allowance.valid_days is not None:
-            valid_ms = self.allowance.valid_days * DAY_MS
         return NewBatch(
             name=self.batch,
             count=self.count,
             currency=self.currency,
             ticks=ticks,
             allowance=self.allowance.allowance() if self.allowance else None,
-            valid_ms=valid_ms,
+            valid_ms=days and days * DAY_MS,
             expires_at_ms=parse_instant(self.expires_at, "expires_at") if self.expires_at else None,
         )
 
@@ -89,6 +92,7 @@ def batch_json(view: BatchView) -> dict[str, Any]:
         "vouchers": view.vouchers,
         "value": amount(view.ticks, view.currency) if view.currency else None,
         "currency": view.currency,
+        "credit_days": view.credit_valid_ms and view.credit_valid_ms // DAY_MS,
         "allowance": worth and {
             "name": worth["name"],
             "unit": worth["unit"],
@@ -235,7 +239,7 @@ class Redemptions:
                     "unit": None if money else outcome.unit,
                     "quantity": None if money else outcome.units,
                     "transfer_id": outcome.transfer_id,
-                    "account": account_json(view),
+                    "account": account_json(view, self._services.now_ms()),
                 }
                 answer(resp, told, 201)
             case NotRedeemed():

@@ -25,7 +25,9 @@ def group() -> None:
 
 group.add_command(pin)
 
-KINDS = click.Choice(["customer", "reseller", "partner", "supplier", "revenue", "cost", "tax", "cash"])
+KINDS = click.Choice(
+    ["customer", "reseller", "partner", "supplier", "revenue", "cost", "tax", "cash", "forfeited"]
+)
 LIMITS = (
     click.option("--tariff", help="Tariff that prices this account's calls."),
     click.option("--credit-limit", metavar="AMOUNT", help="How far below zero it may go."),
@@ -33,6 +35,12 @@ LIMITS = (
     click.option("--max-calls-per-s", metavar="N", help="Call attempts a second."),
     click.option("--max-call-s", metavar="S", help="Longest call."),
     click.option("--daily-limit", metavar="AMOUNT", help="Most that is spent in a day of its time zone."),
+    click.option(
+        "--credit-expires",
+        "credit_expires_at",
+        metavar="TIME",
+        help="Its money is good until this ISO 8601 date or time.",
+    ),
 )
 
 
@@ -75,7 +83,7 @@ def _wanted(options: dict[str, str | None]) -> dict[str, Any]:
 def create(session: Session, code: str, **options: str | None) -> None:
     """Open an account.
 
-    Limits take a number, or "none" for no limit.
+    Limits take a number, or "none" for no limit; money without a date is good for ever.
     """
     with session.client() as client:
         _show(session, client.post("/v1/accounts", {"code": code, **_wanted(options)}))
@@ -110,7 +118,7 @@ def list_(session: Session, kind: str | None, status: str | None, parent: str | 
         query = {"kind": kind, "status": status, "parent": parent}
         accounts = client.pages("/v1/accounts", "accounts", "code", limit, **query)
     columns = ["account", "kind", "status", "parent", "tariff", ">balance",
-               ">held", ">available", "", ">calls"]  # fmt: skip
+               ">held", ">available", "", ">calls", "good until (UTC)"]  # fmt: skip
     names = (
         "code",
         "kind",
@@ -125,7 +133,11 @@ def list_(session: Session, kind: str | None, status: str | None, parent: str | 
     )
     session.show(
         accounts,
-        lambda: table(columns, [[a[name] for name in names] for a in accounts], empty="no accounts"),
+        lambda: table(
+            columns,
+            [[*(a[name] for name in names), moment(a["credit_expires_at"])] for a in accounts],
+            empty="no accounts",
+        ),
     )
 
 
@@ -153,14 +165,27 @@ def history(session: Session, code: str, limit: int) -> None:
     session.show(moved, lambda: table(columns, rows, empty="nothing moved"))
 
 
-@leaf(group, "top-up", "ocs account top-up alice 10", "ocs account top-up alice 25.50 --key invoice-4711")
+@leaf(
+    group,
+    "top-up",
+    "ocs account top-up alice 10",
+    "ocs account top-up alice 25.50 --key invoice-4711 --valid-days 90",
+)
 @click.argument("code")
 @click.argument("amount")
 @click.option("--memo", default="", help="Why, for the journal.")
 @click.option("--key", help="Idempotency key: repeating the command with it moves nothing twice.")
-def top_up(session: Session, code: str, amount: str, memo: str, key: str | None) -> None:
+@click.option(
+    "--valid-days",
+    type=click.IntRange(1, 3_650),
+    help="All its money is good for so long at least; money without a date keeps none.",
+)
+def top_up(
+    session: Session, code: str, amount: str, memo: str, key: str | None, valid_days: int | None
+) -> None:
     """Add money. Calls that run out of it go on."""
-    _move(session, code, "top-ups", {"amount": amount, "memo": memo}, key)
+    body = {"amount": amount, "memo": memo, "credit_days": valid_days}
+    _move(session, code, "top-ups", body, key)
 
 
 @leaf(
@@ -196,11 +221,15 @@ def unblock(session: Session, code: str) -> None:
     "limits",
     "ocs account limits alice --max-calls 2 --daily-limit 20",
     "ocs account limits alice --daily-limit none",
+    "ocs account limits alice --credit-expires 2027-01-31",
 )
 @click.argument("code")
 @_limits
 def limits(session: Session, code: str, **options: str | None) -> None:
-    """Change tariff and limits; "none" takes a limit away. Without options: show the account."""
+    """Change tariff, limits and the date of its money; "none" takes one away.
+
+    Without options: show the account.
+    """
     wanted = _wanted(options)
     if wanted:
         _change(session, code, wanted)
@@ -302,6 +331,7 @@ def _print(a: dict[str, Any]) -> None:
         ("balance", f"{a['balance']} {money}"),
         ("held", f"{a['held']} {money}  ({a['open_calls']} calls up)"),
         ("credit limit", "none" if a["credit_limit"] is None else f"{a['credit_limit']} {money}"),
+        ("good until", _good_until(a)),
         ("available", "no limit" if a["available"] is None else f"{a['available']} {money}"),
         ("most calls", a["max_calls"]),
         ("calls a second", a["max_calls_per_s"]),
@@ -325,6 +355,11 @@ def _print(a: dict[str, Any]) -> None:
              _some([*b["prefixes"], *(f"key {key}" for key in b["keys"])]), moment(b["expires_at"])]
             for b in a["allowances"]
         ])  # fmt: skip
+
+
+def _good_until(a: dict[str, Any]) -> str | None:
+    until = moment(a["credit_expires_at"])
+    return f"{until}  (expired: it cannot be spent)" if a["credit_expired"] else until
 
 
 def _some(prefixes: list[str]) -> str:

@@ -32,6 +32,7 @@ def group() -> None:
 @leaf(
     group, "create",
     "ocs voucher create spring --count 1000 --value 10 --currency EUR --expires 2027-12-31 -o spring.csv",
+    "ocs voucher create summer --count 1000 --value 10 --currency EUR --valid-days 90 -o summer.csv",
     "ocs voucher create bonus --count 50 --minutes 100 --valid-days 30 --prefix 49 -o bonus.csv",
 )  # fmt: skip
 @click.argument("batch")
@@ -48,7 +49,11 @@ def group() -> None:
 )
 @click.option("--priority", type=int, default=0, show_default=True, help="Of the units: lower goes first.")
 @click.option("--increment", default="1", show_default=True, help="Seconds, octets … drawn at a time.")
-@click.option("--valid-days", type=click.IntRange(1, 3_650), help="The units end so long after redemption.")
+@click.option(
+    "--valid-days",
+    type=click.IntRange(1, 3_650),
+    help="After redemption: units end then; all money of the account is good for so long at least.",
+)
 @click.option("--expires", metavar="TIME", help="The vouchers end at this ISO 8601 date or time.")
 @click.option("-o", "--output", metavar="FILE", help="A new file for the codes; default: standard output.")
 def create(session: Session, batch: str, output: str | None, **wanted: Any) -> None:
@@ -72,7 +77,8 @@ def create(session: Session, batch: str, output: str | None, **wanted: Any) -> N
 
 def _worth(batch: str, wanted: dict[str, Any]) -> dict[str, Any]:
     if wanted["value"] is not None or wanted["currency"] is not None:
-        return {"value": wanted["value"], "currency": wanted["currency"]}
+        days = wanted["valid_days"]
+        return {"value": wanted["value"], "currency": wanted["currency"], "credit_days": days}
     unit, quantity = given_units(wanted["minutes"], wanted["octets"], wanted["units"], None)
     return {
         "allowance": {
@@ -238,6 +244,7 @@ def _print(b: dict[str, Any]) -> None:
         ("vouchers", f"{b['vouchers']}: {b['ready']} ready, {b['used']} used, {b['blocked']} blocked"),
         ("worth", _value(b)),
         ("units", f"{worth['name']}, for {days} days" if days else worth.get("name")),
+        ("its credit", b["credit_days"] and f"good for {b['credit_days']} days, from redemption"),
         ("to", ", ".join(worth.get("prefixes", [])) or None),
         ("expires", moment(b["expires_at"])),
         ("made", f"{moment(b['created_at'])} by {b['actor']}"),

@@ -38,7 +38,11 @@ class Units:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What an account has now. available_ticks None: no limit."""
+    """What an account has now. available_ticks None: no limit.
+
+    credit_expires_at_ms: until when its money is good; None: for ever, or there is none. credit_expired: it
+    was.
+    """
 
     account: str
     currency: str
@@ -49,6 +53,8 @@ class Facts:
     available_ticks: int | None
     units: tuple[Units, ...]
     timezone: str
+    credit_expires_at_ms: int | None = None
+    credit_expired: bool = False
 
 
 def facts_of(view: AccountView, now_ms: int) -> Facts:
@@ -69,9 +75,11 @@ def facts_of(view: AccountView, now_ms: int) -> Facts:
         balance_ticks=view.balance_ticks,
         held_ticks=view.held_ticks,
         on_credit=bool(view.credit_limit_ticks),
-        available_ticks=view.available_ticks,
+        available_ticks=view.available_at(now_ms),
         units=tuple(Units(one.name, one.unit, one.remaining - one.held, one.expires_at_ms) for one in usable),
         timezone=view.timezone,
+        credit_expires_at_ms=view.credit_expires_at_ms if view.balance_ticks > 0 else None,
+        credit_expired=view.expired_at(now_ms),
     )
 
 
@@ -111,23 +119,32 @@ class Language:
 
     def until(self, expires_at_ms: int, zone: str, now_ms: int) -> str:
         """The last day; of less than a day the last minute too."""
-        last = datetime.fromtimestamp((expires_at_ms - 1) // 1000, ZoneInfo(zone))
-        date = self._words(
-            "date",
-            day=last.day,
-            month=last.month,
-            month_name=self.words["months"][last.month - 1],
-            year=last.year,
-        )
+        last = _last_second(expires_at_ms, zone)
+        date = self._date(last)
         if expires_at_ms - now_ms >= DAY_MS:
             return date
         return self._words("moment", date=date, time=f"{last.hour:02}:{last.minute:02}")
+
+    def _date(self, day: datetime) -> str:
+        month_name = self.words["months"][day.month - 1]
+        return self._words("date", day=day.day, month=day.month, month_name=month_name, year=day.year)
+
+    def _validity(self, facts: Facts, now_ms: int) -> list[str]:
+        """Until when the money is good, if it is not for ever."""
+        if facts.credit_expires_at_ms is None:
+            return []
+        if facts.credit_expired:
+            last = _last_second(facts.credit_expires_at_ms, facts.timezone)
+            return [self._words("credit_expired", date=self._date(last))]
+        until = self.until(facts.credit_expires_at_ms, facts.timezone, now_ms)
+        return [self._words("credit_until", until=until)]
 
     def text(self, facts: Facts, now_ms: int) -> str:
         """The balance as text."""
         money = facts.currency
         said = [self.words["blocked"]] if facts.blocked else []
         said.append(self._words("balance", amount=self.amount(facts.balance_ticks, money)))
+        said += self._validity(facts, now_ms)
         if facts.on_credit and facts.available_ticks is not None:
             said.append(self._words("available", amount=self.amount(facts.available_ticks, money)))
         if facts.held_ticks:
@@ -146,6 +163,10 @@ class Language:
     def _words(self, form: str, /, **values: object) -> str:
         text: str = self.words[form].format(**values)
         return text
+
+
+def _last_second(expires_at_ms: int, zone: str) -> datetime:
+    return datetime.fromtimestamp((expires_at_ms - 1) // 1000, ZoneInfo(zone))
 
 
 def languages() -> Sequence[str]:

@@ -13,14 +13,17 @@ from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ocs.errors import CallerError, NotFound
+from ocs.ledger.credit import available
 from ocs.ledger.days import local_day
 from ocs.ledger.model import AccountKind, AccountStatus, AddAllowance, Outcome, Post
+from ocs.ledger.settling import HOUSE
 from ocs.money import check_currency
 from ocs.ports import Clock, Ledger
 from ocs.rating.model import Allowance
 from ocs.rating.units import Unit
 
-HOUSE_KINDS: Final = frozenset({AccountKind.REVENUE, AccountKind.COST, AccountKind.TAX, AccountKind.CASH})
+_PAID: Final = HOUSE | {AccountKind.SUPPLIER}
+"""Kinds that calls are not charged to."""
 
 CHANGEABLE: Final = frozenset(
     {
@@ -33,6 +36,7 @@ CHANGEABLE: Final = frozenset(
         "max_call_s",
         "daily_limit_ticks",
         "timezone",
+        "credit_expires_at_ms",
         "status",
     }
 )
@@ -57,7 +61,10 @@ class AllowanceView:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """An account as people see it. `spent_ticks` counts the local day `spent_day` of the account's zone."""
+    """An account as people see it. `spent_ticks` counts the local day `spent_day` of the account's zone.
+
+    credit_expires_at_ms: its money is good until then; None: for ever.
+    """
 
     account_id: int
     code: str
@@ -79,14 +86,23 @@ class AccountView:
     timezone: str
     created_at_ms: int
     spent_day: int = 0
+    credit_expires_at_ms: int | None = None
     allowances: tuple[AllowanceView, ...] = ()
 
-    @property
-    def available_ticks(self) -> int | None:
-        """Balance minus what is held plus the credit limit; None: no limit."""
-        if self.credit_limit_ticks is None:
-            return None
-        return self.balance_ticks - self.held_ticks + self.credit_limit_ticks
+    def available_at(self, at_ms: int) -> int | None:
+        """What may still be set aside at a time; None: no limit."""
+        return available(
+            self.balance_ticks,
+            self.held_ticks,
+            self.credit_limit_ticks,
+            self.credit_expires_at_ms,
+            at_ms,
+        )
+
+    def expired_at(self, at_ms: int) -> bool:
+        """Is there money that cannot be spent any more at this time?"""
+        until_ms = self.credit_expires_at_ms
+        return until_ms is not None and at_ms >= until_ms and self.balance_ticks > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +121,7 @@ class NewAccount:
     max_call_s: int | None = None
     daily_limit_ticks: int | None = None
     timezone: str = "UTC"
+    credit_expires_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +183,12 @@ class ManageAccounts:
                 f"{new.kind!r} is not a kind of account", hint=f"one of {', '.join(AccountKind)}"
             )
         _check_terms(
-            {"credit_limit_ticks": new.credit_limit_ticks, "timezone": new.timezone}, AccountKind(new.kind)
+            {
+                "credit_limit_ticks": new.credit_limit_ticks,
+                "timezone": new.timezone,
+                "credit_expires_at_ms": new.credit_expires_at_ms,
+            },
+            AccountKind(new.kind),
         )
         if new.parent is not None:
             self._check_parent(new.code, new.parent, new.currency)
@@ -200,19 +222,34 @@ class ManageAccounts:
             self._store.change(code, changes)
         return self.find(code)
 
-    def post(self, code: str, kind: str, ticks: int, *, key: str, memo: str, actor: str) -> Outcome:
+    def post(
+        self,
+        code: str,
+        kind: str,
+        ticks: int,
+        *,
+        key: str,
+        memo: str,
+        actor: str,
+        credit_valid_ms: int | None = None,
+    ) -> Outcome:
         """Top up (kind top_up, ticks > 0, from cash) or adjust (kind adjust, either way, from revenue).
 
-        A second call with the same key gets the first answer. Posted, or Refused when an adjustment would
-        take the account below its limit.
+        credit_valid_ms: the account's money is good for so long from now, at least; money that is good for
+        ever stays so. None: its date stays as it is. A second call with the same key gets the first answer.
+        Posted, or Refused when an adjustment would take the account below its limit.
         """
         if kind not in ("top_up", "adjust"):
             raise CallerError(f"{kind!r} is not a movement", hint="top_up or adjust")
         if ticks == 0 or (kind == "top_up" and ticks < 0):
             raise CallerError("the amount must be above zero" if kind == "top_up" else "the amount is zero")
         account = self.find(code)
+        if credit_valid_ms is not None and (kind != "top_up" or credit_valid_ms <= 0):
+            raise CallerError("only money that is added is good for a time, and that is above zero")
         against = AccountKind.CASH if kind == "top_up" else AccountKind.REVENUE
         house = self._store.house_account(against, account.currency)
+        if credit_valid_ms is not None:
+            _check_terms({"credit_expires_at_ms": 0}, AccountKind(account.kind))
         if house == account.account_id:
             raise CallerError(f"{code} cannot be moved against itself")
         return self._ledger.submit(
@@ -223,6 +260,7 @@ class ManageAccounts:
                 at_ms=self._clock.now_ms(),
                 memo=memo,
                 actor=actor,
+                credit_valid_ms=credit_valid_ms,
             )
         )
 
@@ -276,10 +314,12 @@ class ManageAccounts:
 
 def _check_terms(terms: Mapping[str, Any], kind: AccountKind) -> None:
     limit = terms.get("credit_limit_ticks", 0)
-    if limit is None and kind not in HOUSE_KINDS and kind is not AccountKind.SUPPLIER:
+    if limit is None and kind not in _PAID:
         raise CallerError("an account that pays needs a credit limit", hint="0 is prepaid")
     if limit is not None and limit < 0:
         raise CallerError("a credit limit is zero or more")
+    if terms.get("credit_expires_at_ms") is not None and kind in _PAID:
+        raise CallerError("only money of an account that pays expires")
     for name in ("max_calls", "max_calls_per_s", "max_call_s", "daily_limit_ticks"):
         value = terms.get(name)
         if value is not None and value < 0:

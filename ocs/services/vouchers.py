@@ -40,7 +40,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 class NewBatch:
     """What it takes to make vouchers: money (`ticks` of `currency`) or an `allowance`, one of the two.
 
-    expires_at_ms: of the vouchers. The units end when the allowance says, or `valid_ms` after redemption.
+    expires_at_ms: of the vouchers. valid_ms, from redemption: units end then, unless the allowance says when;
+    money is good for so long at least, with all that is on the account.
     """
 
     name: str
@@ -67,6 +68,8 @@ class BatchView:
     created_at_ms: int
     actor: str
     counts: Mapping[str, int]
+    credit_valid_ms: int | None = None
+    """For how long after redemption their money is good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +320,5 @@ class Vouchers:
                 raise CallerError("the units end at a time or so long after redemption, not both")
             if new.allowance.expires_at_ms is not None and new.allowance.expires_at_ms <= now_ms:
                 raise CallerError("the units would have expired already")
-        elif new.valid_ms is not None:
-            raise CallerError("money does not expire")
         if new.expires_at_ms is not None and new.expires_at_ms <= now_ms:
             raise CallerError("the vouchers would have expired already")

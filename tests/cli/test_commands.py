@@ -52,6 +52,20 @@ def test_a_top_up_with_a_key_moves_money_once(shell: Shell) -> None:
     assert json.loads(shell.ok("account", "show", "alice", "--json"))["balance"] == "5.00"
 
 
+def test_money_with_a_date_is_shown_with_it_and_when_it_has_expired(shell: Shell) -> None:
+    shell.ok("account", "create", "alice", "--currency", "EUR")
+    topped_up = shell.ok("account", "top-up", "alice", "10", "--valid-days", "30")
+    assert "good until" in topped_up
+    assert "expired" not in topped_up
+    shell.ok("account", "limits", "alice", "--credit-expires", "2020-01-31")
+    shown = shell.ok("account", "show", "alice")
+    assert "2020-01-31 00:00:00  (expired: it cannot be spent)" in shown
+    assert "available     0.00 EUR" in shown
+    assert "Your credit expired on 30 Jan 2020." in shell.ok("account", "show", "alice", "--text", "en")
+    assert "2020-01-31 00:00:00" in shell.ok("account", "list")
+    assert "good until" not in shell.ok("account", "limits", "alice", "--credit-expires", "none")
+
+
 def test_a_top_up_without_a_key_moves_money_each_time(shell: Shell) -> None:
     shell.ok("account", "create", "alice", "--currency", "EUR")
     for _ in range(2):

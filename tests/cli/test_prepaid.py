@@ -73,6 +73,13 @@ def test_from_making_to_using(shell: Shell) -> None:
     assert "1 ready" in shell.ok("voucher", "show", "ten", "--offline")
 
 
+def test_money_of_a_voucher_may_be_good_for_some_days(shell: Shell) -> None:
+    first, _ = make(shell, "--value", "10", "--currency", "EUR", "--valid-days", "90")
+    assert "good for 90 days, from redemption" in shell.ok("voucher", "show", "ten", "--offline")
+    shell.ok("voucher", "redeem", "alice", first, "--offline")
+    assert "good until" in shell.ok("account", "show", "alice", "--offline")
+
+
 def test_units(shell: Shell) -> None:
     code, _ = make(shell, "--minutes", "10", "--valid-days", "30", "--prefix", "49")
     assert "10:00 for alice" in shell.ok("voucher", "redeem", "alice", code, "--offline")

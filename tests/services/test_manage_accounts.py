@@ -20,7 +20,7 @@ from ocs.refusals import Refusal
 from ocs.runtime.clock import ManualClock
 from ocs.services.manage_accounts import ManageAccounts, NewAccount, NewAllowance
 from tests.db.store_books import broken, write_tariff_version
-from tests.ledger.books import DAY, hold, settle
+from tests.ledger.books import DAY, NOW, hold, settle
 from tests.ledger.pricers import FlatPricer
 
 
@@ -62,7 +62,7 @@ def test_an_account_is_opened_shown_and_found_again(office: Office) -> None:
         "retail",
         "active",
     )
-    assert (view.balance_ticks, view.credit_limit_ticks, view.available_ticks) == (0, 0, 0)
+    assert (view.balance_ticks, view.credit_limit_ticks, view.available_at(NOW)) == (0, 0, 0)
     assert office.accounts.find("alice") == view
 
 
@@ -181,7 +181,7 @@ def test_a_credit_limit_cannot_fall_below_what_is_owed_and_held(office: Office) 
     view = office.accounts.create(NewAccount("alice", "USD", credit_limit_ticks=1_000))
     leg = replace(hold("c", 60).legs[0], account_id=view.account_id)
     office.committer.submit(hold("c", 60, legs=(leg,)))
-    assert office.accounts.change("alice", {"credit_limit_ticks": 600}).available_ticks == 0
+    assert office.accounts.change("alice", {"credit_limit_ticks": 600}).available_at(NOW) == 0
     with pytest.raises(Conflict, match="owes or holds"):
         office.accounts.change("alice", {"credit_limit_ticks": 599})
 
