@@ -49,6 +49,7 @@ from ocs.services.simulate import Simulator
 from ocs.services.vouchers import Vouchers
 from ocs.sessions.events import EndedBy, Mode
 from ocs.sessions.session import Role
+from switch_adapters.freeswitch.cdr import CARD_VARIABLE
 from switch_adapters.freeswitch.config import Offer, OfferRule
 from switch_adapters.freeswitch.frames import text
 from switch_adapters.freeswitch.link import LinkBusy, LinkEvent, LinkLost
@@ -106,7 +107,8 @@ class IvrDoor:
         self._clock = clock
         self.name = f"{PREFIX}{daemon}:{clock.now_ms():x}"[:64] if daemon else f"{PREFIX}cards"
         """Of the calls' switch. Among several daemons each life has its own: no other takes it over."""
-        self.cards = CardCalls(self.name, charging, clock) if settings.dial else None
+        deadman_ms = (settings.deadman_margin_s + 1) * 1000  # the switch counts whole seconds
+        self.cards = CardCalls(self.name, charging, clock, deadman_ms=deadman_ms) if settings.dial else None
         self._counts = IvrCounts(metrics)
         self._menus = settings.read_menus()
         self._desk = IvrDesk(
@@ -360,7 +362,13 @@ class BridgedLine:
         self._over: AsyncResult[Mapping[str, Any]] = AsyncResult()
 
     def connect(
-        self, destination: str, *, call_id: str, granted_ms: int, on_answer: Callable[[int], None]
+        self,
+        destination: str,
+        *,
+        switch: str,
+        call_id: str,
+        granted_ms: int,
+        on_answer: Callable[[int], None],
     ) -> LineEnd:
         """See `Line.connect`."""
         self._on_answer = on_answer
@@ -373,6 +381,8 @@ class BridgedLine:
                 {
                     "origination_uuid": self.channel,
                     "ocs_call_id": call_id,
+                    CARD_VARIABLE: switch,
+                    "force_process_cdr": "true",  # of all B legs this one at least
                     "media_timeout": "60000",  # a far end that vanished without a BYE must not stay billable
                     "execute_on_answer_ocs": f"sched_hangup +{self._deadman_s(granted_ms)} {CUT_CAUSE}",
                 },
@@ -386,15 +396,15 @@ class BridgedLine:
             for name in ("CHANNEL_ANSWER", "CHANNEL_HANGUP_COMPLETE"):
                 self._session.unregister_handle(name, self._hear)
         by = EndedBy.CALLER if gone else EndedBy.CALLEE
+        known = self._session.connected  # a channel that lingers is over, and the far end with it
         if not self._answered_us:
-            return LineEnd(cause or "ORIGINATOR_CANCEL", over_ms, by=by)
+            return LineEnd(cause or "ORIGINATOR_CANCEL", over_ms, by=by, known=known)
         answered_at_ms = self._answered_us // 1000
         if last is not None:
             cause = text(last, "Hangup-Cause") or text(last, "variable_hangup_cause") or cause
             ended_ms = _number(last, "Caller-Channel-Hangup-Time") // 1000 or over_ms
             talk_ms = _number(last, "variable_billmsec") or max(0, ended_ms - answered_at_ms)
             return LineEnd(cause, ended_ms, answered_at_ms, talk_ms, by)
-        known = self._session.connected  # a channel that lingers is over, and the far end with it
         return LineEnd(cause, over_ms, answered_at_ms, max(0, over_ms - answered_at_ms), by, known)
 
     def limit(self, left_ms: int) -> bool:

@@ -48,8 +48,7 @@ PAYER_RULE: Final = Rule(match=ACCOUNT_FACT, when={"switch": f"{PREFIX}.*"})
 """Stands before the payer rules of the settings: who pays for these calls only the IVR says."""
 
 GRACE_MS: Final = 10_000
-"""A call whose end nobody reports (the daemon was killed) ended this long after its dead-man's switch."""
-
+"""A call whose end nobody reports (the daemon was killed) is given up so long after its dead-man's switch."""
 
 CUT_CAUSE: Final = "ALLOTTED_TIMEOUT"
 """Hang-up cause of a far end whose money is gone, from us and from the dead-man's switch."""
@@ -79,10 +78,17 @@ class Line(Protocol):
         ...
 
     def connect(
-        self, destination: str, *, call_id: str, granted_ms: int, on_answer: Callable[[int], None]
+        self,
+        destination: str,
+        *,
+        switch: str,
+        call_id: str,
+        granted_ms: int,
+        on_answer: Callable[[int], None],
     ) -> LineEnd:
         """Call the far end and let them talk; returns when that is over. It must end by itself granted_ms
         (and a margin) after its answer if no order comes. `on_answer` is told the time; it does not wait.
+        The leg's record by the telephone switch must name `switch`: should we be gone, nothing else tells of it.
         """
         ...
 
@@ -124,11 +130,13 @@ class _Open:
 class CardCalls:
     """The switch of these calls (`ocs.ports.Switch`). `place` runs in the caller's greenlet."""
 
-    def __init__(self, name: str, charging: ChargeCalls, clock: Clock) -> None:
+    def __init__(self, name: str, charging: ChargeCalls, clock: Clock, *, deadman_ms: int = 2_000) -> None:
+        """deadman_ms: how long after the paid end the dead-man's switch ends a far end at the latest."""
         assert name.startswith(PREFIX)
         self.name = name
         self._charging = charging
         self._clock = clock
+        self._grace_ms = deadman_ms + GRACE_MS
         self._open: dict[str, _Open] = {}
         charging.attach(self)
 
@@ -162,7 +170,7 @@ class CardCalls:
                 origin=origin,
                 destination=destination,
                 attributes={ACCOUNT_FACT: account},
-                reach=Reach(grace_ms=GRACE_MS),
+                reach=Reach(grace_ms=self._grace_ms),
             ),
         )
         if handled is None or handled.session.state is not State.RINGING:
@@ -178,6 +186,7 @@ class CardCalls:
         try:
             end = opened.line.connect(
                 session.destination,
+                switch=self.name,
                 call_id=session.call_id,
                 granted_ms=session.granted_ms,
                 on_answer=answered,
@@ -191,11 +200,11 @@ class CardCalls:
 
     def _report(self, opened: _Open, end: LineEnd) -> Placed:
         channel = opened.line.channel
-        if not end.known and end.answered_at_ms is not None:
+        if not end.known:
             opened.line.abandon()
             self._charging.deliver(self.name, channel, SwitchLost(self._clock.now_ms()))
             log.warning("card_call_lost", channel=channel, cause=end.cause)
-            return Placed(answered=True, cause=end.cause)
+            return Placed(answered=end.answered_at_ms is not None, cause=end.cause)
         by = end.by
         if opened.cut:
             by = EndedBy.OPERATOR if opened.cut == "operator" else EndedBy.US

@@ -24,6 +24,7 @@ from ocs.services.price_legs import LegPricing
 from ocs.services.records import call_records
 from ocs.services.shared_calls import SharedCalls, on_old_news, unheard
 from ocs.services.switch_orders import SwitchOrders
+from ocs.sessions.ends import knows_better
 from ocs.sessions.events import (
     CallEvent,
     CallFound,
@@ -315,20 +316,34 @@ class ChargeCalls:
             self.calls.remove(call)
 
     def _late_cdr(self, switch: str, channel: str, event: Ended) -> None:
-        """A CDR of a call that is not in memory: it may correct one that was settled by estimate."""
+        """A CDR of a call that is not in memory: it may correct one that was settled by estimate, or as free.
+
+        One that is open is another daemon's, which hears of its end or is followed by us: it is looked at again
+        until it is over, or here.
+        """
         try:
             snapshot = self.desk.find_call(switch, channel)
         except OutsideError as fault:
             self._log.error("late_cdr_failed", switch=switch, channel=channel, error=fault.message)
-            later_ms = self.desk.clock.now_ms() + self.desk.policy.cdr_wait_ms
-            self.desk.clock.call_at(later_ms, lambda: self._late_cdr(switch, channel, event))
+            self._look_again(switch, channel, event)
             return
         if snapshot is None:
             self._log.debug("cdr_of_unknown_call", switch=switch, channel=channel)
             return
         session = from_row(snapshot)
-        if self.calls.by_id(session.call_id) is None and session.estimated:
-            self.resume(session)
+        if self.calls.by_id(session.call_id) is None:
+            if session.state is not State.CLOSED:
+                self._look_again(switch, channel, event)
+            elif knows_better(session, event):
+                self.resume(session)
         call = self.calls.by_id(session.call_id)
         if call is not None:
             self._mailboxes.post(call, event)
+
+    def _look_again(self, switch: str, channel: str, event: Ended) -> None:
+        now_ms, policy = self.desk.clock.now_ms(), self.desk.policy
+        if now_ms > event.at_ms + policy.stale_ms:
+            self._log.error("late_cdr_given_up", switch=switch, channel=channel)
+            return
+        later_ms = now_ms + policy.cdr_wait_ms
+        self.desk.clock.call_at(later_ms, lambda: self._late_cdr(switch, channel, event))

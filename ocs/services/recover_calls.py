@@ -2,7 +2,8 @@
 
 Nothing is closed here and nothing is charged: their holds stand, and the switches will say which calls live
 (found: they go on) and which do not (gone twice: settled by CDR or to the last proven second). Calls of a NAS
-that reports by itself go on as they were: it repeats what nobody acknowledged.
+that reports by itself go on as they were: it repeats what nobody acknowledged. Calls from the menus can be
+moved no more: they wait for the switch's record as long as its own timer lets them talk.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import structlog
 
 from ocs.ports import Clock
+from ocs.services.card_calls import PREFIX
 from ocs.services.charge_calls import ChargeCalls
 from ocs.sessions.events import SwitchLost
 from ocs.sessions.session import Now, Policy, Session, State, from_row
@@ -46,7 +48,7 @@ def recover_calls(
 
 
 def _in_doubt(session: Session) -> bool:
-    """Of a NAS that no link shows nothing new is unknown, but whether it took the last limit."""
+    """Of a NAS that no link shows nothing is, but whether it took the last limit; of the menus everything."""
     if session.state not in (State.RINGING, State.TALKING, State.DRAINING):
         return False
-    return session.reach.grace_ms is None or session.untold
+    return session.reach.grace_ms is None or session.untold or session.switch.startswith(PREFIX)

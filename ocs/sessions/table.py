@@ -343,6 +343,8 @@ def _named(s: Session, event: Answered | Ringing) -> Session:
 def rang_too_long(s: Session, event: StaleDue, now: Now) -> Reaction:
     """Neither answer nor end in time: hang up, and let the listing say; where there is none, let go."""
     if s.reach.grace_ms is not None:
+        if s.cdr is not None:
+            return settle(s, s.cdr, now)
         expired = but(s, marks=marked(s, "no_start"))
         return settle(expired, Ended(now.at_ms, 0, "NO_START", EndedBy.UNKNOWN, source="resync"), now)
     return _cut(but(s, marks=marked(s, "ring_timeout")), "ring_timeout", now)
@@ -351,6 +353,8 @@ def rang_too_long(s: Session, event: StaleDue, now: Now) -> Reaction:
 @row(UP, StaleDue, "settling")
 def end_not_reported(s: Session, event: StaleDue, now: Now) -> Reaction:
     """Past what the switch was told, plus the grace, and no word: it ended there; a late Stop corrects it."""
+    if s.cdr is not None:
+        return settle(s, s.cdr, now)
     assert s.answered_at_ms is not None
     last = max(s.answered_at_ms + min(s.told_ms, s.longest_ms), s.proven_at_ms)
     over = Ended(last, last - s.answered_at_ms, "NO_STOP", EndedBy.UNKNOWN, source="resync")
@@ -378,7 +382,8 @@ def alive_before_answer(s: Session, event: Alive, now: Now) -> Reaction:
 @row(OPEN, Ended, "settling ringing talking draining in_doubt")
 def ended(s: Session, event: Ended, now: Now) -> Reaction:
     """Settle the actual total, release the rest, write the records; a CDR waits until the call is gone."""
-    if event.source == "cdr" and s.gone_at_ms is None:
+    heard_of_otherwise = s.reach.grace_ms is None or s.state is not IN_DOUBT
+    if event.source == "cdr" and s.gone_at_ms is None and heard_of_otherwise:
         # A leg's CDR says that the leg is over. The call is over when the switch no longer shows it: after
         # a transfer it talks on under another leg. Stored: the switch tells it once, we may stop meanwhile.
         return Reaction(but(s, cdr=event), (Store(),))

@@ -21,7 +21,7 @@ def timers(s: Session, now: Now) -> dict[type, int]:
         if s.cut_why:
             due[CutDue] = now.at_ms + _cut_pause(s, policy)
         if s.reach.grace_ms is not None:
-            due[StaleDue] = _let_go(s, s.reach.grace_ms, policy)
+            due[StaleDue] = _recorded(s, policy) or _let_go(s, s.reach.grace_ms, policy)
         elif not s.cut_why:
             due[StaleDue] = s.offered_at_ms + policy.ring_timeout_ms
     elif s.state in (State.TALKING, State.DRAINING):
@@ -37,7 +37,7 @@ def timers(s: Session, now: Now) -> dict[type, int]:
         if s.state is State.DRAINING and s.reach.warnable and not s.warned and not s.cut_why:
             due[WarnDue] = max(now.at_ms, paid_until - policy.warn_before_ms)
         if s.reach.grace_ms is not None:
-            due[StaleDue] = given_up_ms(s, s.reach.grace_ms)
+            due[StaleDue] = _recorded(s, policy) or given_up_ms(s, s.reach.grace_ms)
     elif s.state is State.METERING:
         assert s.reach.grace_ms is not None
         due[StaleDue] = s.proven_at_ms + s.reach.grace_ms
@@ -48,8 +48,8 @@ def timers(s: Session, now: Now) -> dict[type, int]:
     elif s.state is State.IN_DOUBT:
         if s.gone_at_ms is not None:
             due[StaleDue] = s.gone_at_ms + policy.cdr_wait_ms
-        elif s.cdr is not None:
-            due[StaleDue] = s.cdr.at_ms + policy.cdr_wait_ms
+        elif (recorded_ms := _recorded(s, policy)) is not None:
+            due[StaleDue] = recorded_ms
         elif s.reach.grace_ms is not None:
             if s.answered_at_ms is None:
                 due[StaleDue] = _let_go(s, s.reach.grace_ms, policy)
@@ -68,12 +68,20 @@ def given_up_ms(s: Session, grace_ms: int) -> int:
     return max(s.answered_at_ms + s.told_ms, s.proven_at_ms) + grace_ms
 
 
+def _recorded(s: Session, policy: Policy) -> int | None:
+    """When a call whose record came before the report of its end is settled by it; None: no record came."""
+    return None if s.cdr is None else s.cdr.at_ms + policy.cdr_wait_ms
+
+
 def _let_go(s: Session, grace_ms: int, policy: Policy) -> int:
     """When a call whose answer nobody reports is let go.
 
     One that its NAS sent on its way may talk already (FreeSWITCH's module never says so): as long as it may.
+    So may one in doubt, whose answer nobody was there to hear.
     """
     rung_out = s.offered_at_ms + policy.ring_timeout_ms
+    if s.state is State.IN_DOUBT and s.ringing_at_ms is None:
+        return rung_out + s.told_ms + grace_ms
     return rung_out if s.ringing_at_ms is None else max(rung_out, s.ringing_at_ms + s.told_ms + grace_ms)
 
 

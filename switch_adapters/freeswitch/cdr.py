@@ -2,8 +2,8 @@
 
 One document describes one channel. The A leg's gives the call's end. A B leg's gives it only if the call
 was transferred to that leg (it has a transfer history and outlived the leg that made it); then the A leg's
-does not: it left a bridge whose other side had not hung up. Values are URL-encoded by default
-(`encode-values`), once.
+does not: it left a bridge whose other side had not hung up. A far end of the menus is a call of its own, and
+says whose (`CARD_VARIABLE`). Values are URL-encoded by default (`encode-values`), once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import structlog
 
 from ocs.errors import CallerError
 from ocs.ports import CallHandler, Clock
+from ocs.services.card_calls import PREFIX
 from ocs.sessions.events import Ended, EndedBy
 from switch_adapters.freeswitch.config import CdrFolder
 from switch_adapters.freeswitch.frames import BadEvent, decode_json
@@ -30,15 +31,23 @@ log = structlog.get_logger(__name__)
 _MAX_BYTES: Final = 4 * 1024 * 1024
 _RECEIVED: Final = ("recv_bye", "recv_cancel", "recv_refuse")
 
+CARD_VARIABLE: Final = "ocs_card_switch"
+"""Names the calls' switch of a far end that the menus called. It finds a call only together with the leg's own
+id, which we make: on any other leg it finds nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cdr:
-    """What one document says. `channel` names the call that it ends; None: it ends no call."""
+    """What one document says. `channel` names the call that it ends; None: it ends no call.
+
+    `card_switch` is the switch of that call if it is one from the menus; empty: it is the switch's own.
+    """
 
     uuid: str
     channel: str | None
     ended: Ended
     switchname: str = ""
+    card_switch: str = ""
 
 
 def read_cdr(document: bytes) -> Cdr:
@@ -74,8 +83,9 @@ def read_cdr(document: bytes) -> Cdr:
         source="cdr",
     )
     switchname = record.get("switchname")
-    channel = _call_of(variables, uuid, inbound)
-    return Cdr(uuid, channel, ended, switchname if isinstance(switchname, str) else "")
+    card_switch = _card_switch(variables, inbound)
+    channel = uuid if card_switch else _call_of(variables, uuid, inbound)
+    return Cdr(uuid, channel, ended, switchname if isinstance(switchname, str) else "", card_switch)
 
 
 def read_post(body: bytes, content_type: str) -> Cdr:
@@ -163,7 +173,7 @@ class CdrIntake:
             self._observer.cdr_taken(self._switch, "passed")
             return cdr
         self._observer.cdr_taken(self._switch, "delivered")
-        self._handler.deliver(self._switch, cdr.channel, cdr.ended)
+        self._handler.deliver(cdr.card_switch or self._switch, cdr.channel, cdr.ended)
         return cdr
 
 
@@ -178,6 +188,13 @@ def _call_of(variables: dict[str, Any], uuid: str, inbound: bool) -> str | None:
     if not maker:
         return uuid  # made by the switch itself: a call of its own, if one was offered
     return maker if _value(variables, "transfer_history") else None
+
+
+def _card_switch(variables: dict[str, Any], inbound: bool) -> str:
+    if inbound or not _value(variables, "originator"):
+        return ""  # no leg that we had made
+    named = _value(variables, CARD_VARIABLE)
+    return named if named.startswith(PREFIX) else ""
 
 
 def _who_ended(variables: dict[str, Any], inbound: bool) -> EndedBy:

@@ -39,6 +39,8 @@ class Call:
         self.pairs: list[tuple[Channel, Channel]] = []
         """Bridges (or attempts at one), the caller's side first."""
         self._timers: list[Timer] = []
+        self._set_on_leg: dict[str, str] = {}
+        """Variables that the dial string sets on the far end's leg."""
         number = script.caller_number
         self.truth = CallTruth(
             name=script.name,
@@ -169,6 +171,7 @@ class Call:
             b_leg.variables["ocs_account"] = dialler.variables.get("ocs_account", "")
         if "sip_h_X-OCS-Account" in dialler.variables:
             b_leg.variables["sip_h_X-OCS-Account"] = dialler.variables["sip_h_X-OCS-Account"]
+        b_leg.variables |= self._set_on_leg
         self._emit("CHANNEL_CREATE", b_leg)
         self._emit("CHANNEL_ORIGINATE", b_leg)
         b_leg.state = "CS_CONSUME_MEDIA"
@@ -293,13 +296,14 @@ class Call:
 
     def _run_on_answer(self) -> None:
         """`execute_on_answer…` variables: the dead man's switch that was armed before the answer [c01]."""
-        for name, value in list(self.a_leg.variables.items()):
-            if name.startswith("execute_on_answer") and isinstance(value, str):
-                app, _, arguments = value.replace("::", " ", 1).partition(" ")
-                if app == "sched_hangup":
-                    when, _, cause = arguments.partition(" ")
-                    cause = (cause.split() or ["ALLOTTED_TIMEOUT"])[0].upper()
-                    self.exchange.schedule_hangup(self.a_leg.uuid, when, cause)
+        for channel in (self.a_leg, *(peer for _, peer in self.pairs)):
+            for name, value in list(channel.variables.items()):
+                if name.startswith("execute_on_answer") and isinstance(value, str):
+                    app, _, arguments = value.replace("::", " ", 1).partition(" ")
+                    if app == "sched_hangup":
+                        when, _, cause = arguments.partition(" ")
+                        cause = (cause.split() or ["ALLOTTED_TIMEOUT"])[0].upper()
+                        self.exchange.schedule_hangup(channel.uuid, when, cause)
 
     def _talked(self) -> None:
         by_caller = self.script.hangs_up == "caller"
@@ -532,6 +536,7 @@ class Call:
             destination=destination,
             context=script.context,
             source_ip=script.source_ip,
+            uuid=self._set_on_leg.get("origination_uuid", "") if direction == "outbound" else "",
         )
         self.exchange.calls[channel.uuid] = self
         self.truth.channels.append(channel.uuid)

@@ -1,7 +1,8 @@
 """What record does the switch itself write of a call? mod_json_cdr: an HTTP post, or a file in a directory.
 
-B legs (with an originator) are left out, as that module does by default. A post that is not answered by 2xx
-is tried again, then the record goes to the directory, if there is one.
+B legs (with an originator) are left out, as that module does by default, unless they ask for it by
+`force_process_cdr`. A post that is not answered by 2xx is tried again, then the record goes to the directory, if
+there is one.
 """
 
 from __future__ import annotations
@@ -84,6 +85,11 @@ def json_cdr(channel: Channel, core_uuid: str) -> bytes:
     )
 
 
+def recorded(channel: Channel) -> bool:
+    """Is a record of this channel written?"""
+    return channel.other_type != "originator" or channel.variables.get("force_process_cdr") == "true"
+
+
 class CdrWriter:
     """Writes records of ended channels. `hold` keeps them back; `release` lets them go, late."""
 
@@ -100,7 +106,7 @@ class CdrWriter:
 
     def ended(self, channel: Channel, core_uuid: str) -> None:
         """A channel is over: write its record, unless it is a B leg's."""
-        if channel.other_type == "originator" or not (self._url or self._directory):
+        if not recorded(channel) or not (self._url or self._directory):
             return
         record = (channel.uuid, json_cdr(channel, core_uuid))
         if self._held is not None:

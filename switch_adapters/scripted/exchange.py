@@ -96,11 +96,15 @@ class Exchange:
         destination: str,
         context: str,
         source_ip: str,
+        uuid: str = "",
     ) -> tuple[Channel, int]:
-        """A channel that is up from now on, and its session number. caller: number and display name."""
+        """A channel that is up from now on, and its session number. caller: number and display name.
+
+        uuid: the id that its maker wants for it; empty: any.
+        """
         self.sessions += 1
         channel = Channel(
-            uuid=self.new_uuid(),
+            uuid=uuid or self.new_uuid(),
             direction=direction,
             name=name,
             caller_number=caller[0],

@@ -202,10 +202,14 @@ class SocketCall(Call):
     # --- bridges ----------------------------------------------------------------------------------
 
     def _bridge_to(self, dial_string: str) -> None:
-        number = dial_string.rpartition("}")[2].partition("@")[0].rpartition("/")[2]
+        listed, _, target = dial_string.rpartition("}")
+        named = (one.partition("=") for one in listed.lstrip("{").split(",") if one)
+        self._set_on_leg = {name: value.strip("'") for name, _, value in named}
+        number = target.partition("@")[0].rpartition("/")[2]
         far_end = self._far_ends.pop(0) if len(self._far_ends) > 1 else self._far_ends[0]
         self.script = replace(self.script, far_ends=(replace(far_end, number=number),))
         self._dial(0)
+        self._set_on_leg = {}
 
     def _failed(self, cause: str, a_cause: str, acted: bool, attempt: int) -> None:
         if self._sent_on or self.a_leg.variables.get("continue_on_fail") != "true":

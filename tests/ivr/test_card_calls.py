@@ -35,7 +35,9 @@ class FakeLine:
         self.fails = fails
         self.answer: Callable[[int], None] = lambda at_ms: None
 
-    def connect(self, destination: str, *, call_id: str, granted_ms: int, on_answer: Any) -> LineEnd:
+    def connect(
+        self, destination: str, *, switch: str, call_id: str, granted_ms: int, on_answer: Any
+    ) -> LineEnd:
         self.told.append(("connect", destination, granted_ms))
         self.answer = on_answer
         if self.fails:

@@ -26,7 +26,7 @@ from ocs.runtime.settings import Settings
 from ocs.services.manage_accounts import NewAccount
 from ocs.services.manage_tariffs import import_tariff
 from ocs.services.vouchers import NewBatch
-from switch_adapters.scripted.cdr import json_cdr
+from switch_adapters.scripted.cdr import json_cdr, recorded
 from switch_adapters.scripted.channels import Channel
 from switch_adapters.scripted.script import CallScript, FarEnd, Turn
 from switch_adapters.scripted.switch import ScriptedSwitch
@@ -238,7 +238,7 @@ class Lab:
         self._decisions.append((self.clock.now_ms(), outcome))
 
     def _keep_cdr(self, channel: Channel) -> None:
-        if channel.other_type != "originator":
+        if recorded(channel):
             self.kept_cdrs.append(json_cdr(channel, self.switch.core_uuid))
 
     def settle(self) -> None:
