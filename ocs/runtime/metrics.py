@@ -120,8 +120,8 @@ class Metrics(Observer):
         self._switch_command_seconds = histogram(
             "ocs_switch_command_seconds", "From a command to its reply", QUICK_S, "switch"
         )
-        self._not_taken = counter(
-            "ocs_switch_answers_not_taken_total", "Parked calls that a yes or no did not reach", "switch"
+        self._asked_again = counter(
+            "ocs_calls_asked_again_total", "Parked calls that the first yes or no did not reach", "switch"
         )
         self._unauthorised = counter(
             "ocs_calls_unauthorised_total", "Calls that should have asked and talked without", "switch"
@@ -243,9 +243,9 @@ class Metrics(Observer):
         self._switch_commands.labels(switch, name, result).inc()
         self._switch_command_seconds.labels(switch).observe(took_ms / 1000)
 
-    def answer_not_taken(self, switch: str) -> None:
-        """A parked call did not get its yes or no."""
-        self._not_taken.labels(switch).inc()
+    def asked_again(self, switch: str, channel: str) -> None:
+        """A parked call waited for a yes or no that had not reached the switch."""
+        self._asked_again.labels(switch).inc()
 
     def call_unauthorised(self, switch: str, channel: str) -> None:
         """A call that should have asked talked without."""

@@ -127,7 +127,6 @@ class FreeSwitch:
         call = self.book.calls.get(command.channel) if isinstance(command, Allow | Reject) else None
         if call is not None and not took:
             call.unanswered = True
-            self._observer.answer_not_taken(self.name)
             self.ask_resync()
         return took
 

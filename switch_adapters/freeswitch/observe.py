@@ -21,8 +21,8 @@ class Observer:
     def command_done(self, switch: str, name: str, result: str, took_ms: int) -> None:
         """A command was answered (result: ok, err) or not (lost, overdue)."""
 
-    def answer_not_taken(self, switch: str) -> None:
-        """A parked call did not get its yes or no: the link was not up, or broke off; it asks again."""
+    def asked_again(self, switch: str, channel: str) -> None:
+        """A parked call was found waiting for a yes or no that the switch had not taken; it is told again."""
 
     def call_unauthorised(self, switch: str, channel: str) -> None:
         """A call that a rule wanted authorised talked without having asked."""

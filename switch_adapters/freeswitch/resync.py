@@ -163,6 +163,7 @@ class Resync:
         denied = self._denied(judgement, open_calls)
         self._tell_found(open_calls, judgement)
         for channel, _ in asking:
+            self._observer.asked_again(self._switch, channel)
             log.warning("a parked call asks again", switch=self._switch, channel=channel)
         self._deliver(asking)  # found first: what is in doubt answers nobody
         if not self._restarted and trips(len(denied), len(open_calls), self._limits):

@@ -39,7 +39,7 @@ CASES: list[tuple[Callable[[Metrics], None], str, dict[str, str], float]] = [
      {"switch": "fs1", "command": "uuid_kill", "result": "ok"}, 1),
     (lambda m: m.command_done("fs1", "uuid_kill", "ok", 2), "ocs_switch_command_seconds_sum",
      {"switch": "fs1"}, 0.002),
-    (lambda m: m.answer_not_taken("fs1"), "ocs_switch_answers_not_taken_total", {"switch": "fs1"}, 1),
+    (lambda m: m.asked_again("fs1", "uuid"), "ocs_calls_asked_again_total", {"switch": "fs1"}, 1),
     (lambda m: m.call_unauthorised("fs1", "uuid"), "ocs_calls_unauthorised_total", {"switch": "fs1"}, 1),
     (lambda m: m.listing_read("fs1", 5, 0), "ocs_switch_resyncs_total",
      {"switch": "fs1", "result": "believed"}, 1),
