@@ -143,6 +143,11 @@ class TariffBook:
         version = self.in_force(tariff, at_ms)
         return version.terms.unit.value if version else None
 
+    def currency_of(self, tariff: str, at_ms: int) -> str | None:
+        """The currency of the version in force; None if there is none."""
+        version = self.in_force(tariff, at_ms)
+        return version.terms.currency if version else None
+
     def fx(self, base: str, quote: str, at_ms: int) -> Fx | None:
         """1 `base` in `quote` at that time: the newest rate of the pair, else of the pair turned round."""
         if base == quote:

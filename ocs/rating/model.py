@@ -7,7 +7,7 @@ charge line kind (net, tax) into the integer ticks of the `Charge`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ocs.values import quick_value
@@ -40,6 +40,16 @@ class Draw:
 
     allowance_id: int
     units: int
+
+
+def left_after(allowances: Sequence[Allowance], draws: Sequence[Draw]) -> tuple[Allowance, ...]:
+    """What these allowances still have when the draws are taken; the empty ones left out."""
+    taken = {draw.allowance_id: draw.units for draw in draws}
+    return tuple(
+        replace(one, units=one.units - taken.get(one.allowance_id, 0))
+        for one in allowances
+        if one.units > taken.get(one.allowance_id, 0)
+    )
 
 
 @quick_value

@@ -117,7 +117,7 @@ class System:
             load_open=self.calls.open_snapshots,
             load_call=self.calls.snapshot,
             took=self.news.call_taken,
-            rehearse=lambda hold: rehearse(self.engine, hold).outcome,
+            rehearse=partial(rehearse, self.engine),
         )
         self.prepaid: Prepaid = make_prepaid(
             self.settings.prepaid,

@@ -13,7 +13,7 @@ import gevent
 import structlog
 
 from ocs.errors import OutsideError
-from ocs.ledger.model import Granted, Hold, Refused
+from ocs.ledger.model import Hold
 from ocs.ports import CallControl, Clock, ControlledCall, Ending
 from ocs.runtime.diameter_counts import DiameterCounts, DoorCounts
 from ocs.runtime.metrics import Metrics
@@ -21,6 +21,7 @@ from ocs.runtime.settings.diameter import DiameterClient, DiameterSettings
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.credit_control import CreditControl
 from ocs.services.nas import Nas
+from ocs.services.simulate import Rehearsed
 from switch_adapters.diameter.clients import ClientPolicy
 from switch_adapters.diameter.door import COMMANDS, DiameterDoor
 from switch_adapters.diameter.names import ORIGIN_HOST, ORIGIN_REALM
@@ -55,7 +56,7 @@ class DiameterDoors:
         load_open: Callable[[str], Iterable[Snapshot]],
         load_call: Callable[[str, str], Snapshot | None],
         took: Callable[[str], object],
-        rehearse: Callable[[Hold], Granted | Refused],
+        rehearse: Callable[[Hold], Rehearsed],
     ) -> None:
         """`load_session`, `load_open`, `took`, `rehearse`: see `CreditControl`; `load_call`: see `Nas`."""
         self._several = not charging.desk.alone

@@ -23,7 +23,7 @@ import structlog
 from gevent.pool import Pool
 
 from ocs.errors import Unavailable
-from ocs.ledger.model import Granted, Hold, Refused
+from ocs.ledger.model import Hold
 from ocs.ports import Ending
 from ocs.refusals import Refusal
 from ocs.services.calls import ActiveCall
@@ -52,6 +52,7 @@ from ocs.services.credit_model import (
 )
 from ocs.services.mailbox import Handled
 from ocs.services.side_by_side import each
+from ocs.services.simulate import Rehearsed
 from ocs.sessions.events import (
     Allow,
     CallGone,
@@ -96,7 +97,7 @@ class CreditControl:
 
     lapse_ms: a session that is silent for so long is given up (Tcc). `load_session(name, session_id)`: stored
     snapshots of all its meters, open or closed; `load_open(name)`: of all open ones; `took(call_id)`: tell
-    the other daemons that a call is here now; `rehearse(hold)`: what the ledger would answer.
+    the other daemons that a call is here now; `rehearse(hold)`: what the ledger would answer, and on what.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class CreditControl:
         *,
         lapse_ms: int,
         control: SessionControl,
-        rehearse: Callable[[Hold], Granted | Refused],
+        rehearse: Callable[[Hold], Rehearsed],
         load_session: Callable[[str, str], Iterable[Snapshot]] = lambda name, session_id: (),
         load_open: Callable[[str], Iterable[Snapshot]] = lambda name: (),
         took: Callable[[str], object] = lambda call_id: None,

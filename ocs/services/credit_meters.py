@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from ocs.errors import Unavailable
+from ocs.rating.units import Unit
 from ocs.services.calls import ActiveCall
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.credit_model import CreditRequest, ServiceUse
@@ -187,6 +188,7 @@ class Meters:
             tariff=terms.tariff,
             session=short(request.session_id),
             fixed_destination=bool(terms.destination),
+            currency=request.currency if terms.unit == Unit.MONEY else "",
         )
 
     # --- numbers ------------------------------------------------------------------------------------

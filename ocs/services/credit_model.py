@@ -57,6 +57,8 @@ class CreditRequest:
     origin: str = ""
     destination: str = ""
     services: tuple[ServiceUse, ...] = ()
+    currency: str = ""
+    """Of the money that it counts."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     handles: Mapping[str, str] = field(default_factory=dict)
     """What is needed to reach the session later (see `SessionControl`)."""
@@ -82,22 +84,23 @@ class ServiceGrant:
 
 
 @dataclass(frozen=True, slots=True)
-class CreditAnswer:
-    """The answer to a request. refusal: of all of it (each service refused, for the first reason). known
-    False: no such session (any more)."""
-
-    services: tuple[ServiceGrant, ...] = ()
-    refusal: Refusal | None = None
-    known: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Priced:
-    """The answer to a price enquiry: what the first payer would pay, taxes included."""
+    """What the first payer pays, taxes included, included units taken off."""
 
     currency: str = ""
     ticks: int = 0
     refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditAnswer:
+    """The answer to a request. refusal: of all of it (each service refused, for the first reason). known
+    False: no such session (any more). cost: of a one-time event, what it cost or gave back."""
+
+    services: tuple[ServiceGrant, ...] = ()
+    refusal: Refusal | None = None
+    known: bool = True
+    cost: Priced | None = None
 
 
 class SessionControl(Protocol):

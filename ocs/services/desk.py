@@ -46,6 +46,10 @@ class Tariffs(Protocol):
         """What the tariff in force counts; None if there is none."""
         ...
 
+    def currency_of(self, tariff: str, at_ms: int) -> str | None:
+        """The currency of the tariff in force; None if there is none."""
+        ...
+
 
 class Observer(Protocol):
     """What is counted (`ocs.runtime.metrics.Metrics`)."""

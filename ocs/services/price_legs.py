@@ -60,6 +60,7 @@ class LegPricing:
             unit=event.unit,
             service=event.service,
             session_id=event.session,
+            currency=event.currency,
         )
         bound = bind_legs(
             desk.tariffs,
@@ -70,13 +71,14 @@ class LegPricing:
             event.at_ms,
             event.unit,
             event.tariff,
+            event.currency,
         )
         call.session = but(call.session, legs=bound.legs)
         call.pricers, call.priced_at_ms = bound.pricers, event.at_ms
         if destination is None:
             return Refused(Refusal.BAD_NUMBER, payer.account_id)
         if bound.refused is not None:
-            self._tell_of_units(call, event)
+            self._tell_of_tariffs(call, event)
             return bound.refused
         for view in payer.chain:
             if not self._limiter.allows(view.account_id, view.max_calls_per_s, desk.clock.monotonic_ms()):
@@ -94,15 +96,17 @@ class LegPricing:
         pricers: list[Pricer] = []
         for number, leg in enumerate(call.session.legs):
             pinned = leg.tariff_version_id if call.price_pinned else None
-            price = self.desk.tariffs.quote(
-                leg.tariff,
-                call.session.destination,
-                call.session.origin,
-                at_ms,
-                leg.currency,
-                pinned,
-                call.session.unit,
-            )
+            price: BoundPricer | Refusal = Refusal.NO_RATE
+            if pinned is not None or _sold_in(self.desk.tariffs, leg.tariff, at_ms, call.session.currency):
+                price = self.desk.tariffs.quote(
+                    leg.tariff,
+                    call.session.destination,
+                    call.session.origin,
+                    at_ms,
+                    leg.currency,
+                    pinned,
+                    call.session.unit,
+                )
             if isinstance(price, Refusal):
                 # The rate was withdrawn between offer and answer: what was promised stands.
                 if number >= len(call.pricers):
@@ -118,7 +122,7 @@ class LegPricing:
         call.price_pinned = call.session.answered_at_ms is not None
         return call.pricers
 
-    def _tell_of_units(self, call: ActiveCall, event: Offered) -> None:
+    def _tell_of_tariffs(self, call: ActiveCall, event: Offered) -> None:
         """A tariff that counts something else than was asked for is a slip of the pen: say where."""
         for leg in call.session.legs:
             counts = self.desk.tariffs.unit_of(leg.tariff, event.at_ms)
@@ -130,6 +134,18 @@ class LegPricing:
                     tariff=leg.tariff,
                     counts=counts,
                     asked=event.unit,
+                    service=event.service,
+                )
+            currency = self.desk.tariffs.currency_of(leg.tariff, event.at_ms)
+            if event.currency and currency not in (None, event.currency):
+                self.desk.observer.bad_input("calls", "tariff_of_another_currency")
+                log.warning(
+                    "tariff_of_another_currency",
+                    call=call.session.call_id,
+                    account=leg.account_code,
+                    tariff=leg.tariff,
+                    counts=currency,
+                    asked=event.currency,
                     service=event.service,
                 )
 
@@ -159,17 +175,19 @@ def bind_legs(
     at_ms: int,
     unit: str = Unit.SECOND,
     template: str = OWN_TARIFF,
+    currency: str = "",
 ) -> BoundLegs:
     """A leg for the payer, each reseller above, and the supplier, at the prices of an answer at `at_ms`.
 
-    unit: what is counted. template: the name of everybody's tariff, in which {tariff} is the account's own.
+    unit: what is counted; currency: that of money. template: the name of everybody's tariff, in which
+    {tariff} is the account's own.
     """
     legs: list[Leg] = []
     pricers: list[BoundPricer] = []
     refused: Refused | None = None
 
     def quote(view: PayerView, tariff: str) -> BoundPricer | Refusal:
-        if not tariff:
+        if not tariff or not _sold_in(tariffs, tariff, at_ms, currency):
             return Refusal.NO_RATE
         return tariffs.quote(tariff, destination, origin, at_ms, view.currency, None, unit)
 
@@ -192,6 +210,11 @@ def bind_legs(
             pricers.append(price)
             legs.append(_leg(len(legs) + 1, supplier, tariff, price))
     return BoundLegs(tuple(legs), tuple(pricers), refused)
+
+
+def _sold_in(tariffs: Tariffs, tariff: str, at_ms: int, currency: str) -> bool:
+    """Does the tariff count money of this currency? Any does where no money is counted (empty)."""
+    return not currency or tariffs.currency_of(tariff, at_ms) == currency
 
 
 def tariff_of(view: PayerView, template: str) -> str:

@@ -94,6 +94,8 @@ class Offered:
     """The session at the switch of which this call is one meter; empty: the call is all."""
     fixed_destination: bool = False
     """The destination is a key of the sheet (a rating group), not a number."""
+    currency: str = ""
+    """Where money is counted: in which currency. A tariff that counts another one's has no rate."""
 
 
 @quick_value

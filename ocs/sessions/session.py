@@ -175,6 +175,10 @@ class Session:
     """Of a metered session: requests before the last whose report would still count."""
     cut_at_ms: int = 0
     """Of a metered session: when it was last ordered to end."""
+    currency: str = ""
+    """Of a metered session that counts money: in which currency; else empty."""
+    charged_ticks: int | None = None
+    """Of a metered session that is settled: what its first payer owes for it, in that leg's currency."""
 
     @property
     def paid_until_ms(self) -> int | None:
@@ -271,7 +275,10 @@ def offered_session(switch: str, channel: str, event: Offered, call_id: str, pol
 _LEG_FIELDS = tuple(f.name for f in fields(Leg))
 
 
-_METERED = ("unit", "service", "session_id", "used_ms", "reported_no", "first_no", "gaps", "cut_at_ms")
+_METERED = (
+    "unit", "service", "session_id", "used_ms", "reported_no", "first_no", "gaps", "cut_at_ms", "currency",
+    "charged_ticks",
+)  # fmt: skip
 """What only metered sessions have; left out of the rows of others."""
 
 

@@ -147,6 +147,7 @@ def read(message: Message, policy: ClientPolicy, peer_host: str, now_ms: int) ->
         origin=parties.origin,
         destination=parties.destination,
         services=tuple(part.use for part in parts if part.result is Result.SUCCESS),
+        currency=policy.currency,
         attributes=Facts(message, parties),
         handles=handles_of(message, parties, peer_host),
         repeated=message.is_retransmitted,

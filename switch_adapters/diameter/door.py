@@ -19,7 +19,7 @@ from ocs.errors import OutsideError
 from ocs.ports import Clock
 from ocs.rating.units import Unit
 from ocs.refusals import Refusal
-from ocs.services.credit_control import CreditRequest, ServiceGrant
+from ocs.services.credit_control import CreditAnswer, CreditRequest, ServiceGrant
 from ocs.services.nas import Nas, Report
 from ocs.services.refusal_codes import DIAMETER_RESULTS
 from switch_adapters.diameter import accounting, credit
@@ -164,22 +164,13 @@ class DiameterDoor:
                 return self._price(question, policy)
 
     def _debit(self, question: Question, policy: ClientPolicy) -> Told:
-        price = policy.control.price(question.request)
-        told = credit.answered(question, policy, policy.control.debit(question.request).services)
-        if told.result == Result.SUCCESS and price.refusal is None:
-            return replace(told, parts=(*told.parts, cost(price.ticks, price.currency)))
-        return told
+        return _with_cost(question, policy, policy.control.debit(question.request))
 
     def _refund(self, message: Message, question: Question, policy: ClientPolicy) -> Told:
         if not policy.refunds:
             return Told(Result.AUTHORIZATION_REJECTED)
         ticks = _refunded_ticks(message, policy.currency)
-        price = policy.control.price(question.request)
-        told = credit.answered(question, policy, policy.control.refund(question.request, ticks).services)
-        if told.result != Result.SUCCESS or price.refusal is not None:
-            return told
-        amount = price.ticks if ticks is None else ticks
-        return replace(told, parts=(*told.parts, cost(amount, price.currency)))
+        return _with_cost(question, policy, policy.control.refund(question.request, ticks))
 
     def _check_balance(self, question: Question, policy: ClientPolicy) -> Told:
         """Too little is an answer, and no refusal (RFC 8506 6.2)."""
@@ -248,6 +239,15 @@ class DiameterDoor:
         if last is not None and state > last:
             log.warning("diameter_client_restarted", client=policy.name, host=host)
             gevent.spawn(policy.control.restarted, host, self._clock.now_ms())
+
+
+def _with_cost(question: Question, policy: ClientPolicy, answered: CreditAnswer) -> Told:
+    """The answer to an event, and what it cost the subscriber, or gave back."""
+    told = credit.answered(question, policy, answered.services)
+    price = answered.cost
+    if told.result != Result.SUCCESS or price is None:
+        return told
+    return replace(told, parts=(*told.parts, cost(price.ticks, price.currency)))
 
 
 def _refunded_ticks(message: Message, currency: str) -> int | None:

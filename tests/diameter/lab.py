@@ -8,6 +8,7 @@ that bears their number or name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class DiameterLab(DoorLab):
             load_open=self.calls.open_snapshots,
             load_call=self.calls.snapshot,
             took=self.taken.append,
-            rehearse=lambda hold: rehearse(self.desk.engine, hold).outcome,
+            rehearse=partial(rehearse, self.desk.engine),
         )
 
     def restart(self) -> None:

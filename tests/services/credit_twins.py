@@ -7,6 +7,7 @@ tariffs of their own, by rating group.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import gevent
@@ -15,7 +16,6 @@ from sqlalchemy import select
 from db import tables
 from db.rehearse import rehearse
 from db.repositories.calls import CallRepository
-from ocs.ledger.model import Granted, Hold, Refused
 from ocs.ports import Ending
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.credit_control import (
@@ -106,7 +106,7 @@ class CreditLab(DoorLab):
             charging,
             lapse_ms=LAPSE_MS,
             control=self.control,
-            rehearse=self._rehearse,
+            rehearse=partial(rehearse, self.desk.engine),
             load_session=self._load_session,
             load_open=self.calls.open_snapshots,
             took=self.taken.append,
@@ -132,9 +132,6 @@ class CreditLab(DoorLab):
         self.desk.lives.append(self.credit._charging)
         self.restart()
 
-    def _rehearse(self, hold: Hold) -> Granted | Refused:
-        return rehearse(self.desk.engine, hold).outcome
-
     def _load_session(self, name: str, session: str) -> Any:
         if self.desk.ledger.away is not None and self.reads_away:
             raise self.desk.ledger.away
@@ -145,7 +142,7 @@ class CreditLab(DoorLab):
     def request(
         self, number: int, *uses: ServiceUse, session: str = "s", account: str = "ann", **more: Any
     ) -> CreditRequest:
-        names: dict[str, Any] = {"origin": "4930", "destination": "49151"}
+        names: dict[str, Any] = {"origin": "4930", "destination": "49151", "currency": "USD"}
         facts = {"attributes": {"variable:account": account}, "at_ms": self.desk.clock.now_ms()}
         return CreditRequest(session, number, services=uses, **(names | facts | more))
 
