@@ -18,16 +18,16 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from gevent.pool import Pool
 
 from ocs.errors import Unavailable
 from ocs.ports import CallControl, ControlledCall, Ending
 from ocs.refusals import Refusal
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.mailbox import Handled
+from ocs.services.stored_calls import Snapshot, StoredCalls
 from ocs.sessions.events import (
     Alive,
     Allow,
@@ -49,7 +49,6 @@ from ocs.sessions.events import (
     Warn,
 )
 from ocs.sessions.session import Session, State, from_row
-from ocs.sessions.timers import given_up_ms
 from ocs.values import quick_value
 
 log = structlog.get_logger("ocs.nas")
@@ -60,16 +59,11 @@ LATE_CUT_MS: Final = 1_000
 OWN_WORD_MS: Final = 300
 """How long a NAS that has ended a call for us may take to say so: it knows the duration, we only nearly."""
 
-ORPHAN_MS: Final = 60_000
-"""A call that is still open this long after it should have been given up has no daemon."""
-
 REUSED_MS: Final = 24 * 3_600_000
 """A report from so long after a call is of another call by the same id: gateways count them from 1 again."""
 
 BIG_LOSS: Final = 20
 """A listing that lacks at least so many calls, and more than half of all, is doubted once more."""
-
-Snapshot = Mapping[str, Any]
 
 
 @quick_value
@@ -114,9 +108,9 @@ class Nas:
     """One NAS whose calls are charged by question and report. A `ocs.ports.Switch` towards the core.
 
     longest_ms: bound of one grant where the NAS cannot move it later. grace_ms: see `Reach`. `control`: how a
-    call is ended there, if that is possible. `load_open(name)`: stored snapshots of all its open calls;
-    `load_call(name, call_id)`: that of one of its calls, open or closed; `took(call_id)`: tell the other
-    daemons that a call is here now; `account_of(user)`: what a user that the NAS vouches for pays from.
+    call is ended there, if that is possible. `load_open`, `took`: see `StoredCalls`; `load_call(name,
+    call_id)`: the stored snapshot of one of its calls, open or closed; `account_of(user)`: what a user that
+    the NAS vouches for pays from.
     """
 
     def __init__(
@@ -138,9 +132,8 @@ class Nas:
         self._longest_ms = longest_ms
         movable = control is not None and control.extends
         self._reach = Reach(movable=movable, warnable=False, grace_ms=grace_ms)
-        self._load_open = load_open
         self._load_call = load_call
-        self._took = took
+        self._stored = StoredCalls(name, charging, load_open, took)
         self._account_of = account_of
         self._doubted = False
 
@@ -177,7 +170,7 @@ class Nas:
         if call is not None:
             return call.session.channel if call.session.switch == self.name else None
         snapshot = self._load_call(self.name, call_id)
-        return None if snapshot is None else self._take_in(snapshot).channel
+        return None if snapshot is None else self._stored.take_in(from_row(snapshot)).channel
 
     def started(self, report: Report) -> bool:
         """The call is answered, or (report.answered False) begins without a question. True: it is durable."""
@@ -214,20 +207,7 @@ class Nas:
 
         RFC 2866 5.1, Acct-Status-Type Accounting-On and Accounting-Off.
         """
-        for snapshot in self._load_open(self.name) if not self._charging.desk.alone else ():
-            self._take_in(snapshot)
-        gone = CallGone(self._charging.desk.clock.now_ms(), restarted=True)
-        ending = [
-            session.channel
-            for channel in self._charging.open_channels(self.name)
-            if (session := self._session(channel)) is not None and session.offered_at_ms < at_ms
-        ]
-        log.warning("nas_restarted", nas=self.name, calls=len(ending))
-        handled = Pool(50).imap_unordered(
-            lambda channel: self._charging.ask(self.name, channel, gone), ending
-        )
-        kept = [isinstance(done, Handled) and done.durable for done in handled]
-        return all(kept)
+        return self._stored.restarted(lambda session: session.offered_at_ms < at_ms)
 
     # --- ocs.ports.Switch ---------------------------------------------------------------------------
 
@@ -263,13 +243,8 @@ class Nas:
                 charging.deliver(self.name, channel, CallGone(now_ms))
 
     def take_in_orphans(self) -> None:
-        """Take in calls whose time is long up and that nobody has closed: their daemon died. OutsideError."""
-        late_ms = self._charging.desk.clock.now_ms() - ORPHAN_MS
-        for snapshot in self._load_open(self.name):
-            session = from_row(snapshot)
-            grace_ms = session.reach.grace_ms
-            if grace_ms is not None and given_up_ms(session, grace_ms) < late_ms:
-                self._take_in(snapshot)
+        """See `StoredCalls.take_in_orphans`."""
+        self._stored.take_in_orphans()
 
     # --- inside -------------------------------------------------------------------------------------
 
@@ -349,19 +324,8 @@ class Nas:
         # Another report of the call may have come while the database was asked.
         if (session := self._session(report.channel)) is not None:
             return session
-        return None if snapshot is None or _long_over(snapshot, report.at_ms) else self._take_in(snapshot)
-
-    def _take_in(self, snapshot: Snapshot) -> Session:
-        session = from_row(snapshot)
-        known = self._charging.calls.by_id(session.call_id)
-        if known is not None:
-            self._charging.catch_up(session)
-            return known.session
-        self._charging.resume(session)
-        if session.state is not State.CLOSED:
-            log.info("call_taken", nas=self.name, call=session.call_id, state=session.state.value)
-            self._took(session.call_id)
-        return session
+        stored = None if snapshot is None else from_row(snapshot)
+        return None if stored is None or _long_over(stored, report.at_ms) else self._stored.take_in(stored)
 
     def _limit(self, command: Limit) -> bool:
         session = self._session(command.channel)
@@ -385,8 +349,7 @@ class Nas:
         return ending is not Ending.FAILED
 
 
-def _long_over(snapshot: Snapshot, at_ms: int) -> bool:
-    session = from_row(snapshot)
+def _long_over(session: Session, at_ms: int) -> bool:
     last_ms = max(session.offered_at_ms, session.proven_at_ms, session.ended_at_ms or 0)
     return session.state is State.CLOSED and at_ms - last_ms > REUSED_MS
 

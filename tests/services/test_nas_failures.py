@@ -326,6 +326,27 @@ def test_whoever_is_left_ends_the_call(pair: tuple[NasLab, NasLab], ann: int, di
     assert "no_stop" in here.marks()
 
 
+@pytest.mark.parametrize(("reports", "left"), [("question", 1000), ("start", 880)])
+def test_what_a_dead_daemon_left_open_another_ends_in_its_sweep(
+    pair: tuple[NasLab, NasLab], ann: int, reports: str, left: int
+) -> None:
+    """A question without a Start holds money, too, and the NAS may never say another word."""
+    here, there = pair
+    here.access()
+    if reports == "start":
+        here.start()
+    here.desk.kill(here.nas._charging)
+    there.nas.take_in_orphans()  # not before its time is up
+    assert not list(there.nas._charging.calls)
+    here.wait(700)
+    assert cents(here.desk, ann) == (1000, 120)
+    there.nas.take_in_orphans()
+    here.wait(700)
+    assert cents(here.desk, ann) == (left, 0)
+    there.nas.take_in_orphans()
+    assert not list(there.nas._charging.calls)
+
+
 def test_a_restart_of_the_nas_ends_calls_of_every_daemon(pair: tuple[NasLab, NasLab], ann: int) -> None:
     here, there = pair
     here.access()
