@@ -196,13 +196,18 @@ def redis_url() -> Iterator[str]:
         give_up(missing)
 
 
+def sqlite(folder: Path) -> str:
+    """URL of a new, migrated SQLite database in a folder."""
+    url = f"sqlite:///{folder / 'ocs.db'}"
+    upgrade(url)
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A fresh, migrated database, on each of the two kinds in turn."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'ocs.db'}"
-        upgrade(url)
-        yield url
+        yield sqlite(tmp_path)
         return
     server: PostgresServer = request.getfixturevalue("postgresql_server")
     url = server.fresh()

@@ -10,9 +10,9 @@ import pytest
 
 from db.engine import make_engine
 from db.live.memory import MemoryLeases
-from db.migrate import upgrade
 from db.repositories.leases import LeaseRepository
 from ocs.ports import Lease, Leases
+from tests.servers import sqlite
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
@@ -21,8 +21,7 @@ def leases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Leases]:
         yield MemoryLeases()
         return
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'ocs.db'}"
-        upgrade(url)
+        url = sqlite(tmp_path)
     else:
         url = request.getfixturevalue("postgresql_server").fresh()
     engine = make_engine(url)

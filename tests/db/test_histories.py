@@ -13,7 +13,6 @@ from sqlalchemy import Engine, select
 from db import tables
 from db.committer import Committer
 from db.engine import make_engine, reading
-from db.migrate import upgrade
 from ocs.ledger.batch import Batch
 from ocs.ledger.decide import decide
 from ocs.ledger.model import Command, Granted, Outcome, Settle
@@ -21,7 +20,7 @@ from ocs.runtime.clock import ManualClock
 from tests.db.store_books import broken, settled_rows, write_books
 from tests.ledger.books import ALICE, CASH, COST, books, hold, settle
 from tests.ledger.histories import EXPIRES, Deed, command_of, histories
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, sqlite
 
 
 def recorded(command: Command) -> Command:
@@ -84,9 +83,7 @@ def run_and_compare(engine: Engine, history: list[Deed]) -> None:
 def test_sqlite_does_what_the_pure_ledger_decides(
     tmp_path_factory: pytest.TempPathFactory, history: list[Deed]
 ) -> None:
-    url = f"sqlite:///{tmp_path_factory.mktemp('history') / 'ocs.db'}"
-    upgrade(url)
-    engine = make_engine(url)
+    engine = make_engine(sqlite(tmp_path_factory.mktemp("history")))
     try:
         run_and_compare(engine, history)
     finally:

@@ -209,6 +209,23 @@ def _nas(kam: KamailioRig, way: Way, source: str) -> dict[str, Any]:
     }
 
 
+@dataclass
+class Evening:
+    """A house after an evening of calls, by name."""
+
+    site: House
+    calls: Mapping[str, Sequence[CallResult]]
+
+    def one(self, name: str) -> CallResult:
+        (call,) = self.calls[name]
+        return call
+
+    def money(self, code: str) -> tuple[int, int]:
+        """Balance and what is held of an account, in ticks."""
+        account = self.site.account(code)
+        return account.balance_ticks, account.held_ticks
+
+
 def seconds(calls: Sequence[CallResult]) -> int:
     """What these calls cost in cents, by what was on the wire."""
     return sum(-int(-call.talk_s // 1) for call in calls)

@@ -6,13 +6,11 @@ What Kamailio itself asks and reports is in test_kamailio_config.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from db.migrate import upgrade
 from tests.end_to_end.kamailio_rig import CallResult, KamailioRig, Phones
 from tests.end_to_end.kamailio_site import (
     BUSY,
@@ -22,11 +20,12 @@ from tests.end_to_end.kamailio_site import (
     PASSWORD,
     RINGS,
     UNPRICED,
+    Evening,
     Site,
     Way,
     seconds,
 )
-from tests.servers import Missing, PostgresServer, give_up
+from tests.servers import Missing, PostgresServer, give_up, sqlite
 
 ACCOUNTS = {
     "runs-out": "0.07", "shares": "0.09", "tops-up": "0.05", "killed": "1", "busy": "1", "cancels": "1",
@@ -36,29 +35,10 @@ ACCOUNTS = {
 }  # fmt: skip
 
 
-@dataclass
-class Evening:
-    """A site after an evening of calls."""
-
-    site: Site
-    calls: dict[str, list[CallResult]] = field(default_factory=dict)
-
-    def one(self, name: str) -> CallResult:
-        (call,) = self.calls[name]
-        return call
-
-    def money(self, code: str) -> tuple[int, int]:
-        """Balance and what is held of an account, in ticks."""
-        account = self.site.account(code)
-        return account.balance_ticks, account.held_ticks
-
-
 @pytest.fixture(scope="module")
 def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
     """All calls of the tests below, side by side; slices are shorter than the calls."""
     path = tmp_path_factory.mktemp("site")
-    url = f"sqlite:///{path / 'ocs.db'}"
-    upgrade(url)
     ways = {
         "kam1": Way(),
         "kam2": Way(authorise="http"),
@@ -66,7 +46,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
         "kam4": Way(events=False, jsonrpc=False),
     }
     try:
-        with Site(path, url, ways, first_slice_s=3, slice_s=5, lead_s=2) as site:
+        with Site(path, sqlite(path), ways, first_slice_s=3, slice_s=5, lead_s=2) as site:
             users = {code: code for code in ACCOUNTS if code != "company"} | {"clerk": "company"}
             site.open(ACCOUNTS, users)
             site.start()

@@ -6,14 +6,12 @@ What Kamailio itself asks and cuts is in test_kamailio_ims_config.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pytest
 from gevent import sleep
 
-from db.migrate import upgrade
 from tests.end_to_end.ims_site import STRANGER, ImsSite
 from tests.end_to_end.kamailio_rig import CallResult
 from tests.end_to_end.kamailio_site import (
@@ -24,9 +22,10 @@ from tests.end_to_end.kamailio_site import (
     PASSWORD,
     RINGS,
     UNPRICED,
+    Evening,
     seconds,
 )
-from tests.servers import Missing, PostgresServer, give_up
+from tests.servers import Missing, PostgresServer, give_up, sqlite
 
 ACCOUNTS: Final = {
     "runs-out": "0.12", "shares": "0.20", "tops-up": "0.10", "killed": "1", "rings": "1", "busy": "1",
@@ -39,36 +38,12 @@ SLACK_S: Final = 1.2
 """Kamailio's timer ticks once a second, and its whole seconds are rounded up."""
 
 
-@dataclass
-class Evening:
-    """A site after an evening of calls."""
-
-    site: ImsSite
-    calls: dict[str, list[CallResult]] = field(default_factory=dict)
-
-    def one(self, name: str) -> CallResult:
-        (call,) = self.calls[name]
-        return call
-
-    def money(self, code: str) -> tuple[int, int]:
-        """Balance and what is held of an account, in ticks."""
-        account = self.site.account(code)
-        return account.balance_ticks, account.held_ticks
-
-
-def fresh(path: Path) -> str:
-    """A new database of one file."""
-    url = f"sqlite:///{path / 'ocs.db'}"
-    upgrade(url)
-    return url
-
-
 @pytest.fixture(scope="module")
 def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
     """All calls of the tests below, side by side. It asks for 4 s, then 5 s, 2 s before a grant ends."""
     path = tmp_path_factory.mktemp("ims-site")
     try:
-        with ImsSite(path, fresh(path), ACCOUNTS) as site:
+        with ImsSite(path, sqlite(path), ACCOUNTS) as site:
             site.start()
             site.connected()
             yield Evening(site, place_all(site))
@@ -198,7 +173,7 @@ def test_kamailio_has_no_call_any_more_and_the_books_are_right(evening: Evening)
 
 def test_a_daemon_that_is_killed_between_two_updates_loses_no_second(tmp_path: Path) -> None:
     try:
-        with ImsSite(tmp_path, fresh(tmp_path), {"alice": "1"}, kamailio=LONG) as site:
+        with ImsSite(tmp_path, sqlite(tmp_path), {"alice": "1"}, kamailio=LONG) as site:
             site.start()
             site.connected()
             phones = site.kam.place([("alice", PASSWORD, GERMANY)], talk_s=23.3)
@@ -221,7 +196,7 @@ def test_a_call_whose_daemon_vanishes_is_ended_on_both_legs_and_holds_nothing(tm
     """
     try:
         with ImsSite(
-            tmp_path, fresh(tmp_path), {"alice": "1"}, client={"validity_s": 10, "lapse_s": 12}
+            tmp_path, sqlite(tmp_path), {"alice": "1"}, client={"validity_s": 10, "lapse_s": 12}
         ) as site:
             site.start()
             site.connected()
@@ -271,7 +246,7 @@ def test_the_second_daemon_charges_what_the_first_began(
 
 def test_calls_through_freediameter_cost_the_same(tmp_path: Path) -> None:
     try:
-        with ImsSite(tmp_path, fresh(tmp_path), {"alice": "1", "out": "0.09"}, relayed=True) as site:
+        with ImsSite(tmp_path, sqlite(tmp_path), {"alice": "1", "out": "0.09"}, relayed=True) as site:
             site.start()
             site.connected()
             talks = site.kam.place([("alice", PASSWORD, GERMANY)], talk_s=6.3)

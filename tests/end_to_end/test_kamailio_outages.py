@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from db.migrate import upgrade
 from tests.end_to_end.kamailio_rig import CallResult, KamailioRig, Phones
 from tests.end_to_end.kamailio_site import CENT, GERMANY, PASSWORD, SLOW, Site, Way, seconds
-from tests.servers import Missing, give_up
+from tests.servers import Missing, give_up, sqlite
 
 AWAY_S = 10.0
 WAYS = {
@@ -53,11 +52,9 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
         try:
             for how in ("killed", "stopped"):
                 path = tmp_path_factory.mktemp(how)
-                url = f"sqlite:///{path / 'ocs.db'}"
-                upgrade(url)
                 site = Site(
                     path / "site",
-                    url,
+                    sqlite(path),
                     WAYS,
                     first_slice_s=20,
                     slice_s=20,

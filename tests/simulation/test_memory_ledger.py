@@ -11,7 +11,6 @@ import pytest
 
 from db.committer import Committer
 from db.engine import make_engine
-from db.migrate import upgrade
 from ocs.errors import Conflict
 from ocs.ledger.model import (
     AddAllowance,
@@ -33,6 +32,7 @@ from tests.db.store_books import call_row, held_rows, settled_rows, write_books
 from tests.db.test_committer import explode
 from tests.ledger.books import ALICE, BOB, CASH, NOW, books, hold, settle
 from tests.ledger.pricers import BrokenPricer
+from tests.servers import sqlite
 from tests.simulation.memory_ledger import MemoryLedger
 
 
@@ -42,9 +42,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     if request.param == "memory":
         yield MemoryLedger(books(balance_ticks=1_000))
         return
-    url = f"sqlite:///{tmp_path}/ocs.db"
-    upgrade(url)
-    engine = make_engine(url)
+    engine = make_engine(sqlite(tmp_path))
     write_books(engine)
     committer = Committer(engine, ManualClock())
     yield committer

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from db.engine import make_engine
-from db.migrate import upgrade
 from tests.db.store_books import broken
 from tests.db.test_histories import assert_same_books
+from tests.servers import sqlite
 from tests.simulation.in_step import InStep
 from tests.simulation.oracle import Oracle
 from tests.simulation.schedules import Schedule, draw_schedule
@@ -50,8 +50,7 @@ def test_random_schedules_leave_the_books_as_the_naive_oracle_has_them(seeds: Se
 @pytest.mark.parametrize("seed", ON_SQLITE)
 def test_on_sqlite_a_schedule_ends_where_the_twin_ends(tmp_path: Path, seed: int) -> None:
     schedule = draw_schedule(seed)
-    url = f"sqlite:///{tmp_path}/ocs.db"
-    upgrade(url)
+    url = sqlite(tmp_path)
     world = World(schedule, lambda world: InStep(world.books, make_engine(url), world.clock, schedule))
     assert isinstance(world.store, InStep)
     oracle = world.run()
