@@ -37,6 +37,11 @@ def settle(s: Session, event: Ended, now: Now) -> Reaction:
     return Reaction(over, (AskSettle(duration),))
 
 
+def settle_pause(s: Session, now: Now) -> int:
+    """Refused calls may be many and wait for nothing but to let go: they leave the way to the others."""
+    return now.policy.retry_ms if s.refusal is None else now.policy.cdr_wait_ms
+
+
 def talk_time(s: Session, event: Ended) -> tuple[int | None, int]:
     """(answered at, talk time): the switch's duration first, its times next, never below zero."""
     answered_at = s.answered_at_ms if s.answered_at_ms is not None else event.answered_at_ms

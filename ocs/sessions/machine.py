@@ -1,6 +1,6 @@
 """What is a row of the call machine, and which rows are there? The registry that rows enter. Pure.
 
-`ocs.sessions.table` holds the rows of calls, `ocs.sessions.metered` those of metered sessions.
+`ocs.sessions.table` names the files that the rows stand in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from typing import Any
 from ocs.sessions.events import CallEvent
 from ocs.sessions.session import Now, Session, State
 from ocs.sessions.steps import Reaction
+
+NEW, ASKING, RINGING, TALKING = State.NEW, State.ASKING, State.RINGING, State.TALKING
+DRAINING, IN_DOUBT, SETTLING, CLOSED = State.DRAINING, State.IN_DOUBT, State.SETTLING, State.CLOSED
+UP = (TALKING, DRAINING)
+OPEN = (RINGING, TALKING, DRAINING, IN_DOUBT)
+"""The states by name, and those that rows often have in common."""
 
 Handler = Callable[[Session, Any, Now], Reaction]
 

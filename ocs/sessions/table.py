@@ -18,6 +18,7 @@ from ocs.sessions.ends import (
     last_word,
     marked,
     settle,
+    settle_pause,
     talk_time,
     talked_anyway,
     unestimated,
@@ -35,7 +36,6 @@ from ocs.sessions.events import (
     EndedBy,
     KillRequested,
     LedgerUnavailable,
-    Limit,
     Mode,
     Moved,
     Offered,
@@ -48,16 +48,30 @@ from ocs.sessions.events import (
     Warn,
     WarnDue,
 )
-from ocs.sessions.machine import ROWS, describe, react, row
+from ocs.sessions.machine import (
+    ASKING,
+    CLOSED,
+    DRAINING,
+    IN_DOUBT,
+    NEW,
+    OPEN,
+    RINGING,
+    ROWS,
+    SETTLING,
+    TALKING,
+    UP,
+    describe,
+    react,
+    row,
+)
+from ocs.sessions.paid_time import confirm, covered, cut, extend, limit, paid_end_is_here, why_it_ends
 from ocs.sessions.session import Now, Session, State, but
 from ocs.sessions.steps import AskHold, AskSettle, Reaction, Step, Store, Tell
 
-__all__ = ["ROWS", "describe", "last_word", "react"]
+__all__ = ["ROWS", "describe", "react"]
 
-NEW, ASKING, RINGING, TALKING = State.NEW, State.ASKING, State.RINGING, State.TALKING
-DRAINING, IN_DOUBT, SETTLING, CLOSED = State.DRAINING, State.IN_DOUBT, State.SETTLING, State.CLOSED
-UP = (TALKING, DRAINING)
-OPEN = (RINGING, TALKING, DRAINING, IN_DOUBT)
+WITH_ROWS = (metered,)
+"""The files whose rows the table has besides these."""
 
 
 # --- offered, asked, allowed ----------------------------------------------------------------------
@@ -111,7 +125,7 @@ def first_slice_unavailable(s: Session, event: LedgerUnavailable, now: Now) -> R
     A commit whose answer was lost may have happened: its hold would stand until the next restart.
     """
     refused = _refuse(s, Refusal.UNAVAILABLE, now)
-    retry_at_ms = now.at_ms + _settle_pause(refused.session, now)
+    retry_at_ms = now.at_ms + settle_pause(refused.session, now)
     over = but(refused.session, state=SETTLING, asks=s.asks + 1, retry_at_ms=retry_at_ms)
     return Reaction(over, refused.steps)
 
@@ -149,32 +163,27 @@ def ringing(s: Session, event: Ringing, now: Now) -> Reaction:
 @row(RINGING, Answered)
 def answered(s: Session, event: Answered, now: Now) -> Reaction:
     """Start the meter at the switch's answer time; hold again at the price in force then."""
-    known = but(_named(s, event), proven_at_ms=max(s.proven_at_ms, event.at_ms))
-    return _confirm(known, event.at_ms, now)
-
-
-def _confirm(s: Session, answered_at_ms: int, now: Now) -> Reaction:
-    met = but(s, answered_at_ms=answered_at_ms, our_answered_at_ms=now.at_ms, asks=s.asks + 1)
-    return Reaction(met, (AskHold(s.granted_ms, 0, answered_at_ms, shrink=True),))
+    known = but(named(s, event), proven_at_ms=max(s.proven_at_ms, event.at_ms))
+    return confirm(known, event.at_ms, now)
 
 
 @row(RINGING, Granted, "talking draining")
 def answer_confirmed(s: Session, event: Granted, now: Now) -> Reaction:
     """The answered call is covered: arm its timers (and the switch's, where the dial plan did not wait)."""
-    return _covered(s, event, now, tell=s.mode is Mode.WATCH or event.granted_ms != s.granted_ms)
+    return covered(s, event, now, tell=s.mode is Mode.WATCH or event.granted_ms != s.granted_ms)
 
 
 @row(RINGING, Refused, "draining")
 def answer_not_covered(s: Session, event: Refused, now: Now) -> Reaction:
     """At the answer's price nothing is covered: cut at once."""
-    return _cut(but(s, state=DRAINING, final=True, granted_ms=0), event.reason.value, now)
+    return cut(but(s, state=DRAINING, final=True, granted_ms=0), event.reason.value, now)
 
 
 @row(RINGING, LedgerUnavailable, "talking")
 def answer_unconfirmed(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
     """The database is away: go on with what is held, ask again soon."""
     held = but(s, state=TALKING, retry_at_ms=now.at_ms + now.policy.retry_ms)
-    return Reaction(held, _limit(held) if s.mode is Mode.WATCH else ())
+    return Reaction(held, limit(held) if s.mode is Mode.WATCH else ())
 
 
 # --- talking, draining ----------------------------------------------------------------------------
@@ -183,33 +192,19 @@ def answer_unconfirmed(s: Session, event: LedgerUnavailable, now: Now) -> Reacti
 @row(UP, SliceDue, "talking draining")
 def slice_due(s: Session, event: SliceDue, now: Now) -> Reaction:
     """Extend before the paid end; a draining call asks once more, others may have let go."""
-    return _extend(s, now)
+    return extend(s, now)
 
 
 @row(UP, ToppedUp, "talking draining")
 def topped_up(s: Session, event: ToppedUp, now: Now) -> Reaction:
     """A call that was running out extends at once."""
-    return _extend(s, now) if s.state is DRAINING else Reaction(s)
-
-
-def _extend(s: Session, now: Now) -> Reaction:
-    assert s.answered_at_ms is not None
-    if s.cut_why == "operator":
-        return Reaction(s)  # money calls off a cut for want of money, not an order
-    # A call found alive past its paid end (link lost, switch timer failed) must be covered up to now first.
-    elapsed_ms = max(s.granted_ms, now.at_ms - s.answered_at_ms)
-    total = min(elapsed_ms + now.policy.slice_ms, s.longest_ms)
-    if total <= s.granted_ms and s.retry_at_ms is None:
-        return Reaction(but(s, state=DRAINING, final=True))
-    # The last question had no answer: it may have been the one that confirms the answer of the call.
-    asking = but(s, asks=s.asks + 1, retry_at_ms=None)
-    return Reaction(asking, (AskHold(max(total, s.granted_ms), 0, s.answered_at_ms),))
+    return extend(s, now) if s.state is DRAINING else Reaction(s)
 
 
 @row(UP, Granted, "talking draining")
 def extended(s: Session, event: Granted, now: Now) -> Reaction:
     """More is held: move the switch's dead-man timer; final: warn, then cut at the paid end."""
-    return _covered(s, event, now, tell=event.granted_ms != s.granted_ms)
+    return covered(s, event, now, tell=event.granted_ms != s.granted_ms)
 
 
 @row(UP, Refused, "draining")
@@ -221,40 +216,9 @@ def extension_refused(s: Session, event: Refused, now: Now) -> Reaction:
 @row(UP, LedgerUnavailable)
 def extension_unavailable(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
     """The database is away: ask again while paid time lasts, then hang up."""
-    if _paid_end_is_here(s, now):
-        return _cut(s, Refusal.UNAVAILABLE.value, now)
+    if paid_end_is_here(s, now):
+        return cut(s, Refusal.UNAVAILABLE.value, now)
     return Reaction(but(s, retry_at_ms=now.at_ms + now.policy.retry_ms))
-
-
-def _covered(s: Session, event: Granted, now: Now, *, tell: bool) -> Reaction:
-    final = event.final or event.granted_ms >= s.longest_ms
-    longer = event.granted_ms > s.granted_ms
-    covered = but(
-        s,
-        state=DRAINING if final else TALKING,
-        granted_ms=event.granted_ms,
-        final=final,
-        holds_taken=s.holds_taken + (event.granted_ms != s.granted_ms),
-        retry_at_ms=None,
-        # More time: a warning given earlier is void, the cut is called off.
-        warned=s.warned and not longer,
-        cut_why="" if longer else s.cut_why,
-        cuts=0 if longer else s.cuts,
-    )
-    if final and _paid_end_is_here(covered, now):
-        return _cut(covered, _why(covered), now)
-    return Reaction(covered, _limit(covered) if tell else ())
-
-
-def _paid_end_is_here(s: Session, now: Now) -> bool:
-    return s.paid_until_ms is not None and now.at_ms >= s.paid_until_ms - now.policy.cut_lead_ms
-
-
-def _limit(s: Session) -> tuple[Step, ...]:
-    assert s.paid_until_ms is not None
-    if not s.reach.movable:
-        return ()
-    return (Tell(Limit(s.live_channel, s.paid_until_ms)),)
 
 
 @row(DRAINING, WarnDue)
@@ -276,28 +240,18 @@ def no_need_to_warn(s: Session, event: WarnDue, now: Now) -> Reaction:
 def cut_due(s: Session, event: CutDue, now: Now) -> Reaction:
     """The paid end: hang up; repeated until the end is heard, the dead-man timer behind it."""
     if s.cut_why:
-        return _cut(s, s.cut_why, now)
-    if not _paid_end_is_here(s, now):
+        return cut(s, s.cut_why, now)
+    if not paid_end_is_here(s, now):
         return Reaction(s)
     if s.state is TALKING and s.retry_at_ms is None:
-        return _extend(s, now)  # the question that was due has not been asked (a late answer event)
-    return _cut(s, _why(s), now)
-
-
-def _why(s: Session) -> str:
-    if s.retry_at_ms is not None:
-        return Refusal.UNAVAILABLE.value
-    return "longest_call" if s.granted_ms >= s.longest_ms else Refusal.INSUFFICIENT_FUNDS.value
-
-
-def _cut(s: Session, why: str, now: Now) -> Reaction:
-    return Reaction(but(s, cut_why=why, cuts=s.cuts + 1), (Tell(Cut(s.live_channel, why)),))
+        return extend(s, now)  # the question that was due has not been asked (a late answer event)
+    return cut(s, why_it_ends(s), now)
 
 
 @row((RINGING, *UP, IN_DOUBT), KillRequested)
 def kill(s: Session, event: KillRequested, now: Now) -> Reaction:
     """An operator ends the call; its end is charged like any other."""
-    return _cut(but(s, marks=marked(s, f"killed_by:{event.by}")), "operator", now)
+    return cut(but(s, marks=marked(s, f"killed_by:{event.by}")), "operator", now)
 
 
 @row((RINGING, *UP), Moved)
@@ -306,7 +260,7 @@ def moved(s: Session, event: Moved, now: Now) -> Reaction:
     there = but(s, live_channel=event.channel, marks=marked(s, "moved"), proven_at_ms=now.at_ms)
     if s.answered_at_ms is None:
         return Reaction(there, (Store(),))
-    return Reaction(there, (Store(), *_limit(there)))
+    return Reaction(there, (Store(), *limit(there)))
 
 
 @row(RINGING, ToppedUp)
@@ -320,19 +274,19 @@ def not_yet(s: Session, event: CallEvent, now: Now) -> Reaction:
 @row(RINGING, CutDue)
 def cut_again_while_ringing(s: Session, event: CutDue, now: Now) -> Reaction:
     """The hang-up order is repeated until the end is heard."""
-    return _cut(s, s.cut_why, now) if s.cut_why else Reaction(s)
+    return cut(s, s.cut_why, now) if s.cut_why else Reaction(s)
 
 
 @row(UP, Answered)
 @row(UP, Ringing)
 def heard_again(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
     """A repeat: proof of life, no new meter."""
-    known = _named(s, event)
+    known = named(s, event)
     heard = but(known, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0)
     return Reaction(heard, () if known is s else (Store(),))
 
 
-def _named(s: Session, event: Answered | Ringing) -> Session:
+def named(s: Session, event: Answered | Ringing) -> Session:
     """With the names that the answer brought, if they are news (an Alive may have come before it)."""
     if isinstance(event, Ringing) or event.handles.items() <= s.handles.items():
         return s
@@ -347,7 +301,7 @@ def rang_too_long(s: Session, event: StaleDue, now: Now) -> Reaction:
             return settle(s, s.cdr, now)
         expired = but(s, marks=marked(s, "no_start"))
         return settle(expired, Ended(now.at_ms, 0, "NO_START", EndedBy.UNKNOWN, source="resync"), now)
-    return _cut(but(s, marks=marked(s, "ring_timeout")), "ring_timeout", now)
+    return cut(but(s, marks=marked(s, "ring_timeout")), "ring_timeout", now)
 
 
 @row(UP, StaleDue, "settling")
@@ -373,7 +327,7 @@ def reported_alive(s: Session, event: Alive, now: Now) -> Reaction:
 def alive_before_answer(s: Session, event: Alive, now: Now) -> Reaction:
     """The report of the answer was lost: start the meter as long ago as the switch says."""
     proven = but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms))
-    return _confirm(proven, event.at_ms - (event.talk_ms or 0), now)
+    return confirm(proven, event.at_ms - (event.talk_ms or 0), now)
 
 
 # --- ended ----------------------------------------------------------------------------------------
@@ -415,12 +369,7 @@ def settled_before(s: Session, event: Refused, now: Now) -> Reaction:
 @row(SETTLING, LedgerUnavailable)
 def settle_later(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
     """The database is away: keep the end in mind and try again."""
-    return Reaction(but(s, retry_at_ms=now.at_ms + _settle_pause(s, now)))
-
-
-def _settle_pause(s: Session, now: Now) -> int:
-    """Refused calls may be many and wait for nothing but to let go: they leave the way to the others."""
-    return now.policy.retry_ms if s.refusal is None else now.policy.cdr_wait_ms
+    return Reaction(but(s, retry_at_ms=now.at_ms + settle_pause(s, now)))
 
 
 @row(SETTLING, SliceDue)
@@ -470,13 +419,13 @@ def found(s: Session, event: CallFound, now: Now) -> Reaction:
         return Reaction(but(alive, state=RINGING))
     if s.answered_at_ms is None:
         assert event.answered_at_ms is not None
-        return _confirm(but(alive, state=RINGING), event.answered_at_ms, now)
+        return confirm(but(alive, state=RINGING), event.answered_at_ms, now)
     if s.cut_why:
-        return _cut(but(alive, state=DRAINING), s.cut_why, now)
+        return cut(but(alive, state=DRAINING), s.cut_why, now)
     resumed = but(alive, state=DRAINING if s.final else TALKING)
     if _runs_short(resumed, now):
-        return _extend(resumed, now)
-    return Reaction(resumed, _limit(resumed))
+        return extend(resumed, now)
+    return Reaction(resumed, limit(resumed))
 
 
 def _runs_short(s: Session, now: Now) -> bool:
@@ -488,7 +437,7 @@ def proven_alive(s: Session, event: CallFound, now: Now) -> Reaction:
     """Proof of life; an answer that we missed starts the meter now."""
     alive = but(s, proven_at_ms=max(s.proven_at_ms, event.at_ms), misses=0, gone_at_ms=None)
     if s.state is RINGING and event.answered_at_ms is not None:
-        return _confirm(alive, event.answered_at_ms, now)
+        return confirm(alive, event.answered_at_ms, now)
     return Reaction(alive)
 
 
@@ -543,7 +492,7 @@ def _kept(reaction: Reaction) -> Reaction:
 def heard_in_doubt(s: Session, event: Answered | Ringing, now: Now) -> Reaction:
     """An event of the call is proof of life."""
     answered_at = event.at_ms if isinstance(event, Answered) else None
-    known = _named(s, event)
+    known = named(s, event)
     back = found(known, CallFound(event.at_ms, answered_at), now)
     return back if known is s else _kept(back)
 
@@ -557,7 +506,7 @@ def moved_in_doubt(s: Session, event: Moved, now: Now) -> Reaction:
 @row(IN_DOUBT, SliceDue)
 def tell_again(s: Session, event: SliceDue, now: Now) -> Reaction:
     """A limit that the switch did not take is told again; else its own timer stands."""
-    return Reaction(s, _limit(s) if s.reach.grace_ms is not None and s.untold else ())
+    return Reaction(s, limit(s) if s.reach.grace_ms is not None and s.untold else ())
 
 
 @row(IN_DOUBT, WarnDue)
