@@ -53,8 +53,9 @@ def ended(s: Session, event: Ended, now: Now) -> Reaction:
 @row(SETTLING, Settled, "closed settling")
 def settled(s: Session, event: Settled, now: Now) -> Reaction:
     """Paid and recorded; a CDR that came while the estimate waited for the database corrects it."""
-    ticks = event.legs[0].charge.total_ticks if event.legs else 0
-    closed = but(s, state=CLOSED, retry_at_ms=None, charged_ticks=ticks)
+    closed = but(s, state=CLOSED, retry_at_ms=None)
+    if s.reach.metered:
+        closed = but(closed, charged_ticks=event.legs[0].charge.total_ticks if event.legs else 0)
     if s.cdr is not None and knows_better(closed, s.cdr):
         return correct(but(closed, cdr=None), s.cdr, now)
     charged_ms = event.legs[0].charge.duration_ms if event.legs else s.duration_ms
