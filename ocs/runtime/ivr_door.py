@@ -1,5 +1,6 @@
-"""How do calls on FreeSWITCH's outbound socket come to the menus? Prompts as files, values as the switch
-speaks them, far ends as bridges.
+"""How do calls on FreeSWITCH's outbound socket come to the menus, and far ends to their callers?
+
+What callers hear is in `ocs.runtime.ivr_voice`; far ends are bridges.
 
 `ocs.runtime.bootstrap` makes one `IvrDoor`; nothing here listens before `start`.
 """
@@ -17,13 +18,12 @@ from gevent.event import AsyncResult
 from prometheus_client import Counter, Gauge, Histogram
 
 from ocs.errors import OutsideError
-from ocs.ivr.engine import Collect, Count, Day, Keys, Money, Spoken, Text
-from ocs.ivr.model import Menus
+from ocs.ivr.engine import Collect, Spoken
 from ocs.ledger.model import NotRedeemed, Redeemed
-from ocs.money import minor_exponent
 from ocs.ports import Clock
 from ocs.rating.units import Unit
 from ocs.refusals import VoucherRefusal
+from ocs.runtime.ivr_voice import Speaker, Voice
 from ocs.runtime.metrics import Metrics
 from ocs.runtime.settings.ivr import IvrSettings
 from ocs.services.card_calls import CUT_CAUSE, PREFIX, CardCalls, LineEnd
@@ -55,7 +55,6 @@ from switch_adapters.freeswitch.frames import text
 from switch_adapters.freeswitch.link import LinkBusy, LinkEvent, LinkLost
 from switch_adapters.freeswitch.outbound import OutboundObserver, OutboundServer
 from switch_adapters.freeswitch.outbound_session import HungUp, OutboundSession
-from switch_adapters.freeswitch.outbound_words import Prompt, Say
 from switch_adapters.freeswitch.translate import attributes
 
 log = structlog.get_logger("ocs.ivr")
@@ -72,9 +71,9 @@ CALL_VARIABLE: Final = "ocs_ivr"
 IGNORE_RULE: Final = OfferRule(Offer.IGNORE, variable=CALL_VARIABLE)
 """Stands before the rules of every switch of the settings."""
 
-_MOST_FILES: Final = 100
-"""Files in one row; FreeSWITCH takes 128."""
-_WEIGHTS: Final = {Text: 1, Count: 8, Money: 16, Day: 16}
+BREAKERS: Final = "playback_terminators"
+"""The channel's variable of the keys that break off what is played."""
+
 _NOT_REDEEMED: Final = {
     VoucherRefusal.USED: "used",
     VoucherRefusal.EXPIRED: "expired",
@@ -110,9 +109,10 @@ class IvrDoor:
         deadman_ms = (settings.deadman_margin_s + 1) * 1000  # the switch counts whole seconds
         self.cards = CardCalls(self.name, charging, clock, deadman_ms=deadman_ms) if settings.dial else None
         self._counts = IvrCounts(metrics)
-        self._menus = settings.read_menus()
+        menus = settings.read_menus()
+        self._voice = Voice(settings, menus, clock, self._counts.prompt_missing)
         self._desk = IvrDesk(
-            self._menus,
+            menus,
             clock,
             identify=self._identify,
             account=account,
@@ -145,7 +145,7 @@ class IvrDoor:
             self.server.stop()
 
     def _serve(self, session: OutboundSession) -> None:
-        phone = SocketPhone(session, self._settings, self._menus, self._clock)
+        phone = SocketPhone(session, self._settings, self._voice, self._clock)
         IvrCall(self._desk, phone, session.variable(LANGUAGE_VARIABLE) or "").run()
 
     def _identify(self, phone: Phone) -> str | None:
@@ -206,13 +206,11 @@ def redeeming(vouchers: Vouchers) -> Redeem:
 class SocketPhone:
     """An `ocs.services.ivr.Phone` on the outbound socket."""
 
-    def __init__(self, session: OutboundSession, settings: IvrSettings, menus: Menus, clock: Clock) -> None:
+    def __init__(self, session: OutboundSession, settings: IvrSettings, voice: Voice, clock: Clock) -> None:
         self._session = session
         self._settings = settings
-        self._menus = menus
+        self._speaker = Speaker(voice, session)
         self._clock = clock
-        self._language = menus.languages[0]
-        """The one that was last spoken: values are spoken in it."""
 
     @property
     def call(self) -> str:
@@ -238,113 +236,34 @@ class SocketPhone:
         """See `Phone.answer`."""
         with _gone():
             self._session.answer()
+            self._session.set(BREAKERS, "any")
 
     def play(self, parts: Sequence[Spoken]) -> None:
         """See `Phone.play`."""
         with _gone():
-            for row in self._rows(parts):
-                self._play(row)
+            self._speaker.play(parts)
 
     def collect(self, wanted: Collect) -> str:
         """See `Phone.collect`."""
         with _gone():
-            *before, last = self._rows(wanted.parts) or [[]]
-            for row in before:
-                self._play(row)
-            if self._settings.speech:
-                self._play(last)
-                last = []
-            return self._session.ask(
-                [prompt for part in last for prompt in self._prompts(part)],
-                min_digits=wanted.least,
-                max_digits=wanted.most,
-                terminators=wanted.terminators,
-                first_timeout_ms=wanted.first_timeout_ms,
-                inter_digit_ms=wanted.inter_digit_ms,
-            )
+            return self._speaker.collect(wanted)
 
     def line(self) -> BridgedLine:
         """See `Phone.line`."""
+        self._speaker.forget()
         return BridgedLine(self._session, self._settings, self._clock)
 
     def transfer(self, operator: str) -> None:
         """See `Phone.transfer`."""
         extension, dialplan, context = operator.split()
         with _gone():
+            self._session.set(BREAKERS, "")
             self._session.transfer(extension, dialplan, context)
 
     def hang_up(self) -> None:
         """See `Phone.hang_up`."""
         with _gone():
             self._session.hangup()
-
-    # --- prompts ----------------------------------------------------------------------------------
-
-    def _play(self, row: Sequence[Spoken]) -> None:
-        if not self._settings.speech:
-            missing = self._session.play(*(prompt for part in row for prompt in self._prompts(part)))
-            if missing:
-                log.warning("ivr_prompts_missing", call=self.call, prompts=[repr(one) for one in missing])
-            return
-        for part in row:
-            if isinstance(part, Text):
-                self._language = part.language
-                told = " ".join(self._menus.prompts[part.prompt].texts[part.language].split())
-                self._session.call_command("speak", f"{self._settings.speech}|{told}", block=True)
-            else:
-                self._session.play(*self._prompts(part))
-
-    def _rows(self, parts: Sequence[Spoken]) -> list[list[Spoken]]:
-        """In rows that the switch can play without a gap."""
-        rows: list[list[Spoken]] = []
-        weight = _MOST_FILES
-        for part in parts:
-            weighs = len(part.keys) if isinstance(part, Keys) else _WEIGHTS[type(part)]
-            if weight + weighs > _MOST_FILES:
-                rows.append([])
-                weight = 0
-            rows[-1].append(part)
-            weight += weighs
-        return rows
-
-    def _prompts(self, part: Spoken) -> Iterator[Prompt]:
-        match part:
-            case Text(prompt, language):
-                self._language = language
-                yield self._file(prompt)
-            case Count(number):
-                yield self._say("number", str(number))
-            case Keys(keys):
-                if spoken := "".join(key for key in keys if key in "0123456789*#+")[:64]:
-                    yield self._say("number", spoken, "iterated")
-            case Day(at_ms, hour):
-                yield self._say("short_date_time" if hour else "current_date", str(at_ms // 1000))
-            case Money(ticks, currency):
-                yield from self._money(ticks, currency)
-
-    def _money(self, ticks: int, currency: str) -> Iterator[Prompt]:
-        """Down to the minor unit: nobody is told of more than there is."""
-        places = minor_exponent(currency)
-        sign = "-" if ticks < 0 else ""
-        if sign and self._menus.minus:
-            yield self._file(self._menus.minus)
-            sign = ""
-        major, minor = divmod(abs(ticks) // 10_000, 10**places)
-        names = self._menus.currencies.get(currency)
-        if names is None:
-            yield self._say("currency", f"{sign}{major}.{minor:0{max(places, 1)}d}")
-            return
-        yield self._say("number", f"{sign}{major}")
-        yield self._file(names[0])
-        if minor:
-            yield self._say("number", str(minor))
-            yield self._file(names[1])
-
-    def _file(self, prompt: str) -> str:
-        return f"{self._settings.sounds}/{self._language}/{prompt}.wav"
-
-    def _say(self, kind: str, value: str, method: str = "pronounced") -> Say:
-        return Say(self._language, kind, method, value)
 
 
 class BridgedLine:
@@ -475,6 +394,12 @@ class IvrCounts(OutboundObserver, IvrObserver):
         self._actions = Counter(
             "ocs_ivr_actions_total", "What was done for callers", ["action", "outcome"], registry=registry
         )
+        self._missing = Counter(
+            "ocs_ivr_prompts_missing_total",
+            "What was to be heard and is not recorded on the switch",
+            ["prompt", "language"],
+            registry=registry,
+        )
         self._seconds = Histogram(
             "ocs_ivr_call_seconds",
             "How long callers were in the menus",
@@ -498,6 +423,10 @@ class IvrCounts(OutboundObserver, IvrObserver):
         """See `IvrObserver.call_over`."""
         self._calls.labels(how).inc()
         self._seconds.observe(seconds)
+
+    def prompt_missing(self, prompt: str, language: str) -> None:
+        """See `ocs.runtime.ivr_voice.Missed`."""
+        self._missing.labels(prompt, language).inc()
 
     def action(self, name: str, outcome: str) -> None:
         """See `IvrObserver.action`."""

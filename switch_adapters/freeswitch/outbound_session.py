@@ -35,13 +35,20 @@ from switch_adapters.freeswitch.config import OutboundConfig
 from switch_adapters.freeswitch.frames import BODY, Event, Frame, text
 from switch_adapters.freeswitch.link import DISCONNECT, LinkBusy, LinkEvent, LinkLost, Reply, Wire
 from switch_adapters.freeswitch.observe import Observer
-from switch_adapters.freeswitch.outbound_words import Prompt, Say
+from switch_adapters.freeswitch.outbound_words import Prompt, Say, Speech
 
 log = structlog.get_logger(__name__)
 
 KEYS: Final = "ocs_keys"
 """The variable that holds what was keyed in, until we have read it: a PIN has no place in call records."""
 
+BROKEN_BY: Final = "playback_terminator_used"
+"""The variable that holds the key that broke a prompt off, until we have read it: it may begin a PIN."""
+
+_SAID_MS: Final = 60
+"""A value is spoken for longer than that; an application that is over sooner had no sounds for it."""
+_QUESTIONS: Final = 16
+"""Files that are asked for in one go; the link bounds what may be pending."""
 _FILE_MISSING: Final = "filestring::fail"
 _EVENTS: Final = (
     "CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_UNBRIDGE CHANNEL_EXECUTE_COMPLETE CHANNEL_HANGUP "
@@ -103,6 +110,8 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
         self._runs: dict[str, AsyncResult[Event]] = {}
         self._runs_made = 0
         self._missing: set[str] = set()
+        self.key_pressed = ""
+        """The key that broke off what was played or spoken last; empty: none did."""
         self._far_answered_us = 0
         self._hangup_actions: list[Callable[[str], None]] = []
 
@@ -112,6 +121,11 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
     def uuid(self) -> str:
         """The channel's Unique-ID."""
         return self._uuid
+
+    @property
+    def core(self) -> str:
+        """Which life of which switch this is."""
+        return text(self.session_data, "Core-UUID")
 
     @property
     def caller(self) -> str:
@@ -225,13 +239,16 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
     def play(self, *prompts: Prompt) -> tuple[Prompt, ...]:
         """Play prompts one after the other, without gaps. Returns those that the switch does not have [c06].
 
-        The caller's `*` breaks them off (FreeSWITCH's playback_terminators), other keys are lost.
+        A key breaks them off if the channel's playback_terminators name it (`*`, unless it is set), and is
+        `key_pressed` then; other keys are lost.
         """
+        self.key_pressed = ""
+        self._missing.clear()
         files = self._files(prompts)
         if not any(files):
             return prompts
-        self._missing.clear()
         done = self._execute("playback", words.file_string(_flat(files)), self.config.play_max_s)
+        self.key_pressed = self._broken_by(done)
         nothing = text(done, "Application-Response") not in ("FILE PLAYED", "")
         return tuple(
             prompt
@@ -242,6 +259,46 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
     def say(self, language: str, kind: str, method: str, value: str) -> tuple[Prompt, ...]:
         """Speak one value: `play(Say(...))`."""
         return self.play(Say(language, kind, method, value))
+
+    def pronounce(self, value: Say) -> bool:
+        """Have one value spoken by the switch's own application: not every language lists its files.
+
+        False: there was nothing to be heard. Keys are as in `play`.
+        """
+        self.key_pressed = ""
+        began_ms = self._clock.monotonic_ms()
+        done = self._execute("say", value.argument(), self.config.play_max_s)
+        self.key_pressed = self._broken_by(done)
+        return bool(self.key_pressed) or self._clock.monotonic_ms() - began_ms >= _SAID_MS
+
+    @property
+    def unplayed(self) -> frozenset[str]:
+        """Files and streams that the last `play` or `ask` could not open, as they were named."""
+        return frozenset(self._missing)
+
+    # --- what the switch has ----------------------------------------------------------------------
+
+    def said(self, value: Say) -> tuple[str, ...]:
+        """The files that a value is spoken from; none if the switch cannot tell."""
+        said = self._command(value.command(self.config.sound_extension)).text
+        return words.said_files(said, self.config.said_sounds.get(value.language, ""))
+
+    def sound_prefix(self) -> str:
+        """Where the switch looks for files that do not begin with `/`; empty: it did not tell."""
+        own = self.variable("sound_prefix")
+        return self._command("api global_getvar sound_prefix").text.strip() if own is None else own
+
+    def exist(self, paths: Sequence[str]) -> list[bool | None]:
+        """Are there such files on the switch? Whole paths; None: it answered neither yes nor no."""
+        answers: list[bool | None] = []
+        for first in range(0, len(paths), _QUESTIONS):
+            some = [words.sound_file(path) for path in paths[first : first + _QUESTIONS]]
+            self.raise_if_disconnected()
+            asked = [self._posted(f"api file_exists {path}") for path in some]
+            answers += [{"true": True, "false": False}.get(self._said(one).text.strip()) for one in asked]
+        return answers
+
+    # --- keys, and other ends -------------------------------------------------------------------
 
     def ask(
         self,
@@ -258,6 +315,7 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
         `terminators` end the input and are not part of it; none: only its length and time do. Time-outs count
         from the prompts' end and from the last key; the switch rounds the first up to a second.
         """
+        self._missing.clear()
         files = [*_flat(self._files(prompts)), words.SILENCE]  # a sound must open, or no key is waited for
         argument = words.collecting(
             words.file_string(files),
@@ -268,15 +326,11 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
             first_timeout_ms=first_timeout_ms,
             inter_digit_ms=inter_digit_ms,
         )
-        self._missing.clear()
         collect_s = (max(1_000, first_timeout_ms) + max_digits * inter_digit_ms) / 1000
         done = self._execute("play_and_get_digits", argument, self.config.play_max_s + collect_s)
         keys = text(done, f"variable_{KEYS}")
         if keys:
-            self._command(f"api uuid_setvar {self._uuid} {KEYS}")
-            self.session_data = {k: v for k, v in self.session_data.items() if k != f"variable_{KEYS}"}
-        for file in sorted(self._missing):
-            log.warning("a prompt is missing", channel=self._uuid, file=file)
+            self._unset(KEYS)
         return keys if len(keys) >= min_digits else ""
 
     def bridge(
@@ -359,17 +413,27 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
     # --- waiting --------------------------------------------------------------------------------
 
     def _files(self, prompts: Sequence[Prompt]) -> list[tuple[str, ...]]:
-        """The files of each prompt; none for a value that the switch has no language for."""
+        """The files of each prompt; none for a value that the switch lists none for."""
         found: list[tuple[str, ...]] = []
         for prompt in prompts:
-            if isinstance(prompt, str):
-                found.append((words.sound_file(prompt),))
-            else:
-                said = self._command(prompt.command(self.config.sound_extension)).text
-                found.append(words.said_files(said, self.config.said_sounds.get(prompt.language, "")))
-                if not found[-1]:
-                    log.warning("the switch cannot say this", channel=self._uuid, prompt=repr(prompt))
+            match prompt:
+                case str():
+                    found.append((words.sound_file(prompt),))
+                case Speech():
+                    found.append((prompt.stream(),))
+                case Say():
+                    found.append(self.said(prompt))
         return found
+
+    def _broken_by(self, done: Event) -> str:
+        key = text(done, f"variable_{BROKEN_BY}")
+        if key:
+            self._unset(BROKEN_BY)
+        return key
+
+    def _unset(self, name: str) -> None:
+        self._command(f"api uuid_setvar {self._uuid} {name}")
+        self.session_data = {k: v for k, v in self.session_data.items() if k != f"variable_{name}"}
 
     def _execute(self, application: str, argument: str, max_s: float) -> Event:
         """Run an application until it is over; its CHANNEL_EXECUTE_COMPLETE."""
@@ -393,8 +457,11 @@ class OutboundSession(Wire, GreenOutboundSession):  # type: ignore[misc]
 
     def _command(self, data: str, headers: Mapping[str, str] | None = None) -> Reply:
         self.raise_if_disconnected()
+        return self._said(self._posted(data, headers))
+
+    def _posted(self, data: str, headers: Mapping[str, str] | None = None) -> Any:
         try:
-            return self._said(self.post(data, headers))
+            return self.post(data, headers)
         except LinkLost as lost:
             self._lost(lost.message)
             raise HungUp(lost.message) from None

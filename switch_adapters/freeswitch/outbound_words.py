@@ -36,6 +36,10 @@ _KINDS: Final = frozenset(
 _METHODS: Final = frozenset({"pronounced", "iterated", "counted"})
 _GENDERS: Final = frozenset({"", "feminine", "masculine", "neuter"})
 
+_MAX_TEXT: Final = 1_000
+"""Signs of a text that is read aloud: about a minute."""
+_ENGINE: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}\|[A-Za-z0-9_. :/-]{1,64}")
+_UNSPOKEN: Final = re.compile(r"[^\w .,:;?%+*#/()&€£@\u2019-]|_")
 _FILE: Final = re.compile(r"[\w/][\w./+~-]*")
 _TONE: Final = re.compile(r"[A-Za-z0-9_./,:%()=;+-]*")
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})?")
@@ -75,9 +79,31 @@ class Say:
             word for word in ("api say_string", module, self.kind, self.method, self.gender, spoken) if word
         )
 
+    def argument(self) -> str:
+        """The argument of the application that speaks it. Raises CallerError."""
+        _, _, *said = self.command("wav").split(" ")
+        return " ".join(said)
 
-Prompt = str | Say
-"""A sound file or stream of the switch, or a value to be spoken."""
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """A text that an engine of the switch reads aloud. `engine` with its voice, as in flite|slt."""
+
+    engine: str
+    text: str
+
+    def stream(self) -> str:
+        """It as one of several sounds. Raises CallerError.
+
+        What would end it or mean something there is left out: a prompt loses an accent rather than a word.
+        """
+        _check(self.engine, _ENGINE, "speech engine")
+        told = _UNSPOKEN.sub(" ", self.text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}").replace("!", "."))
+        return f"tts://{self.engine}|{' '.join(told.split())[:_MAX_TEXT]}"
+
+
+Prompt = str | Say | Speech
+"""A sound file or stream of the switch, a value to be spoken, or a text to be read aloud."""
 
 
 def _check(value: str, pattern: re.Pattern[str], what: str) -> str:

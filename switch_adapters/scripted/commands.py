@@ -14,6 +14,7 @@ from switch_adapters.scripted.apps import Applications, transfer
 from switch_adapters.scripted.calls import Call
 from switch_adapters.scripted.channels import Channel
 from switch_adapters.scripted.exchange import Exchange
+from switch_adapters.scripted.sounds import exists
 from switch_adapters.scripted.truth import Ender
 from switch_adapters.scripted.wire import compact_json, event_json, event_text, to_text
 
@@ -51,6 +52,7 @@ class Api:
             "uptime": lambda arguments: f"{self._up_ms() // 1000}\n",
             "create_uuid": lambda arguments: exchange.new_uuid(),
             "global_getvar": self._global_getvar,
+            "file_exists": lambda arguments: "true" if exists(arguments) else "false",
         }
 
     def run(self, line: str) -> str:
@@ -233,6 +235,7 @@ class Api:
             "core_uuid": self._exchange.stamp.core_uuid,
             "hostname": shapes.HOSTNAME,
             "domain": "192.0.2.1",
+            "sound_prefix": "/usr/share/freeswitch/sounds",
         }
         return known.get(arguments.strip(), "")
 

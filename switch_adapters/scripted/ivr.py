@@ -1,8 +1,8 @@
 """What does a caller do on whose call a program talks? Keys, prompts, bridges, and hanging up at any moment.
 
 A socket call waits in park while its outbound socket runs applications on it, one at a time. Keys go to what
-runs: play_and_get_digits collects them, `*` breaks a prompt off; between applications they are lost, as in
-the park of the real switch.
+runs: play_and_get_digits collects them, those of playback_terminators break a prompt off; between
+applications they are lost, as in the park of the real switch.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from switch_adapters.scripted.calls import Call
 from switch_adapters.scripted.channels import Channel
 from switch_adapters.scripted.exchange import Exchange
 from switch_adapters.scripted.script import CallScript
-from switch_adapters.scripted.sounds import length_of, missing_of
+from switch_adapters.scripted.sounds import length_of, missing_of, said_for_ms
 from switch_adapters.scripted.truth import Ender
 
 KEY_GAP_MS: Final = 200
+BROKEN_BY: Final = "playback_terminator_used"
 FILE_MISSING: Final = "filestring::fail"
 DIAL_PLAN_DONE: Final = "NORMAL_CLEARING"
 """How a call ends whose socket is gone, cannot be reached [d06], or has nothing after it."""
@@ -45,9 +46,11 @@ class _Collecting:
     @classmethod
     def parse(cls, data: str, done: Done) -> tuple[_Collecting, str]:
         """What is collected, and the prompt."""
-        least, most, _tries, first, ends, sound, _bad, variable, _regex, between = data.split(" ")
+        before, sound, after = data.split("'", 2)
+        least, most, _tries, first, ends = before.split()
+        _bad, variable, _regex, between = after.split()
         made = cls(done, int(least), int(most), max(1_000, int(first)), ends, variable, int(between))
-        return made, sound.strip("'")
+        return made, sound
 
 
 class SocketCall(Call):
@@ -116,8 +119,13 @@ class SocketCall(Call):
         self._emit("DTMF", self.a_leg, headers)
         if self._collecting is not None:
             self._collect(self._collecting, key)
-        elif key == "*" and self.phase == "parked":
+        elif self._timer is not None and self.phase == "parked" and self._breaks_off(key):
+            self.a_leg.variables[BROKEN_BY] = key
             self._finish("FILE PLAYED")
+
+    def _breaks_off(self, key: str) -> bool:
+        breakers = self.a_leg.variables.get("playback_terminators", "*")
+        return breakers == "any" or key in breakers
 
     # --- applications -----------------------------------------------------------------------------
 
@@ -144,7 +152,11 @@ class SocketCall(Call):
             self._play(sound, partial(self._wait_for_keys, self._collecting))
         elif application == "bridge":
             self._bridge_to(data)
+        elif application == "say":
+            self.a_leg.variables.pop(BROKEN_BY, None)
+            self._later(said_for_ms(data), lambda: self._finish("_none_"))
         else:
+            self.a_leg.variables.pop(BROKEN_BY, None)
             _, response = length_of(data)
             self.a_leg.variables["current_application_response"] = response
             self._play(data, lambda: self._finish(response))

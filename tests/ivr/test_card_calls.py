@@ -11,11 +11,8 @@ import pytest
 from gevent.event import AsyncResult
 
 from ocs.errors import OutsideError
-from ocs.ivr.engine import Count, Digits, Keys, Money, Text
 from ocs.ivr.load import load
 from ocs.refusals import Refusal
-from ocs.runtime.ivr_door import SocketPhone
-from ocs.runtime.settings.ivr import IvrSettings
 from ocs.services.card_calls import PAYER_RULE, CardCalls, LineEnd, Placed
 from ocs.services.ivr import Checked, IvrCall, IvrDesk
 from ocs.sessions.events import EndedBy
@@ -172,53 +169,3 @@ def test_an_account_whose_pin_was_wrong_is_not_the_callers_whatever_the_menus_do
     assert call._act("check_pin", {"account": "alice", "pin": "1"}).outcome == "wrong"
     assert call._act("balance", {}).outcome == "unavailable"
     assert call._act("call", {"number": "1"}).outcome == "unavailable"
-
-
-# --- how things are spoken -----------------------------------------------------------------------
-
-
-MENUS = load(SOUND + "[currencies]\nEUR = ['hi', 'hm']\n")
-
-
-@pytest.mark.parametrize(
-    ("part", "spoken"),
-    [
-        (Text("hi", "de"), ["ocs/de/hi.wav"]),
-        (Count(12), ["number pronounced 12"]),
-        (Keys("+4930a"), ["number iterated +4930"]),
-        (Keys("anonymous"), []),
-        (Money(12_345_678, "USD"), ["currency pronounced 12.34"]),
-        (Money(-500_000, "USD"), ["currency pronounced -0.50"]),
-        (Money(5_000_000, "JPY"), ["currency pronounced 500.0"]),
-        (
-            Money(5_070_000, "EUR"),
-            ["number pronounced 5", "ocs/en/hi.wav", "number pronounced 7", "ocs/en/hm.wav"],
-        ),
-        (Money(5_000_000, "EUR"), ["number pronounced 5", "ocs/en/hi.wav"]),
-    ],
-)
-def test_values_are_spoken_as_the_switch_knows_them_and_never_more_than_there_is(
-    part: Any, spoken: list[str]
-):
-    phone = SocketPhone(None, IvrSettings(), MENUS, None)  # type: ignore[arg-type]
-    found = [
-        one if isinstance(one, str) else f"{one.kind} {one.method} {one.value}"
-        for one in phone._prompts(part)
-    ]
-    assert found == spoken
-
-
-def test_what_is_owed_is_told_with_a_word_because_switches_speak_no_number_below_nothing():
-    phone = SocketPhone(None, IvrSettings(), replace(MENUS, minus="hm"), None)  # type: ignore[arg-type]
-    sounds = list(phone._prompts(Money(-5_070_000, "EUR")))
-    assert sounds[0] == "ocs/en/hm.wav"
-    assert [one.value for one in sounds if not isinstance(one, str)] == ["5", "7"]
-
-
-def test_what_is_long_is_played_in_rows_that_the_switch_can_take():
-    phone = SocketPhone(None, IvrSettings(), MENUS, None)  # type: ignore[arg-type]
-    parts = [Keys("4930901820")] * 30
-    rows = phone._rows(parts)
-    assert [part for row in rows for part in row] == parts
-    assert all(sum(len(part.keys) for part in row) <= 100 for row in rows)
-    assert repr(Digits("86420")) == "Digits()"

@@ -13,7 +13,7 @@ from ocs.ivr.load import MenusError, default_menus, load
 from ocs.ivr.model import Menus
 from ocs.runtime.settings.base import Address, Section, parse_address
 from switch_adapters.freeswitch.config import OutboundConfig
-from switch_adapters.freeswitch.outbound_words import sound_file
+from switch_adapters.freeswitch.outbound_words import Speech, sound_file
 
 
 class IvrSettings(Section):
@@ -43,8 +43,11 @@ class IvrSettings(Section):
     said_sounds: dict[str, str] = Field(default_factory=dict)
     """By language, the switch's directory of the sounds that it speaks numbers and dates from, as in
     {en = "en/us/callie"}. A language that is not here: where the switch looks for all sounds."""
-    speech: str = ""
-    """Engine and voice that read prompts aloud instead of files, as in flite|kal; empty: files."""
+    speech: dict[str, str] = Field(default_factory=dict)
+    """By language, engine and voice that read aloud what is not recorded, as in {en = "flite|slt"}. In a
+    language that is not here it is left out: silence."""
+    sounds_keep_s: int = Field(default=60, ge=1, le=86_400)
+    """How long it is believed that a switch has a file, or has it not; then its next use asks again."""
     warning_sound: str = "tone_stream://%(300,100,800);loops=2"
     """What a caller hears in mid call when the money ends."""
     deadman_margin_s: int = Field(default=2, ge=1, le=60)
@@ -86,9 +89,12 @@ class IvrSettings(Section):
 
     @field_validator("speech")
     @classmethod
-    def _engine_and_voice(cls, speech: str) -> str:
-        if speech and (speech.count("|") != 1 or any(char in " \t\r\n$'\"" for char in speech)):
-            raise ValueError("is engine|voice, as in flite|kal")
+    def _engines_and_voices(cls, speech: dict[str, str]) -> dict[str, str]:
+        for language, engine in speech.items():
+            try:
+                Speech(engine, "").stream()
+            except CallerError:
+                raise ValueError(f"{language}: {engine} is no engine|voice, as in flite|slt") from None
         return speech
 
     @model_validator(mode="after")
