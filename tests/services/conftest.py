@@ -1,4 +1,4 @@
-"""What the tests of a NAS's calls begin with: a desk, ann's 10.00, and a NAS that asks and reports."""
+"""What tests of calls and sessions begin with: a desk, ann's 10.00, and who asks and reports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from db.check import check
+from tests.services.credit_twins import CreditLab
 from tests.services.desk import SPEC, TestDesk
 from tests.services.nas_twins import NasLab, ScriptedControl
 
@@ -33,3 +35,22 @@ def control(lab: NasLab) -> ScriptedControl:
     lab.control = ScriptedControl()
     lab.nas = lab.new_nas(lab.desk.charging)
     return lab.control
+
+
+@pytest.fixture
+def credit(desk: TestDesk, ann: int) -> CreditLab:
+    return CreditLab(desk)
+
+
+@pytest.fixture
+def two(desk: TestDesk, ann: int) -> CreditLab:
+    """The client at one of several daemons."""
+    return CreditLab(desk, alone=False)
+
+
+@pytest.fixture
+def books(desk: TestDesk) -> Iterator[None]:
+    """Whatever happened, every invariant of `ocs check` holds."""
+    yield
+    broken = [finding for finding in check(desk.engine) if not finding.ok]
+    assert not broken, broken

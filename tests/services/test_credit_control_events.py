@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import update
 
 from db import tables
-from db.check import check
 from ocs.errors import OutsideError, Unavailable
 from ocs.ledger.model import AddAllowance
 from ocs.rating.model import Allowance
@@ -25,18 +24,7 @@ from tests.services.nas_twins import cents
 
 AWAY = Unavailable("away")
 
-
-@pytest.fixture
-def credit(desk: TestDesk, ann: int) -> CreditLab:
-    return CreditLab(desk)
-
-
-@pytest.fixture(autouse=True)
-def books(desk: TestDesk) -> Any:
-    """Whatever happened, every invariant of `ocs check` holds."""
-    yield
-    broken = [finding for finding in check(desk.engine) if not finding.ok]
-    assert not broken, broken
+pytestmark = pytest.mark.usefixtures("books")
 
 
 # --- direct debit ------------------------------------------------------------------------------------

@@ -4,11 +4,8 @@ charged / after. Prices as in test_credit_control.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from db.check import check
 from ocs.errors import Unavailable
 from ocs.ledger.model import Command, Outcome, Settle
 from ocs.services.charge_calls import LINGER_MS
@@ -19,18 +16,7 @@ from tests.services.nas_twins import cents
 AWAY = Unavailable("away")
 LAPSE_S = LAPSE_MS / 1000
 
-
-@pytest.fixture
-def credit(desk: TestDesk, ann: int) -> CreditLab:
-    return CreditLab(desk)
-
-
-@pytest.fixture(autouse=True)
-def books(desk: TestDesk) -> Any:
-    """Whatever happened, every invariant of `ocs check` holds."""
-    yield
-    broken = [finding for finding in check(desk.engine) if not finding.ok]
-    assert not broken, broken
+pytestmark = pytest.mark.usefixtures("books")
 
 
 def test_a_number_is_not_answered_before_it_is_written_down(credit: CreditLab, ann: int) -> None:
