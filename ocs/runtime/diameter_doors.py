@@ -12,10 +12,10 @@ from typing import Any, Final
 import gevent
 import structlog
 
-from ocs.errors import OutsideError
 from ocs.ledger.model import Hold
 from ocs.ports import CallControl, Clock, ControlledCall, Ending
 from ocs.runtime.diameter_counts import DiameterCounts, DoorCounts
+from ocs.runtime.housekeeping import take_in_orphans
 from ocs.runtime.metrics import Metrics
 from ocs.runtime.settings.diameter import DiameterClient, DiameterSettings
 from ocs.services.charge_calls import ChargeCalls
@@ -35,9 +35,6 @@ log = structlog.get_logger(__name__)
 
 ACCOUNTING: Final = ":rf"
 """Ends the name that a client's accounted calls go by; no name of settings may hold a colon."""
-
-SWEEP_S: Final = 60.0
-"""How often sessions that no daemon looks after are looked for, where there are several."""
 
 Snapshot = Mapping[str, Any]
 
@@ -125,7 +122,8 @@ class DiameterDoors:
             return
         self.server.start()
         if self._several:
-            self._beats.append(gevent.spawn(self._sweep))
+            swept = [each for one in self.clients.values() for each in (one.control, one.accounting)]
+            self._beats.append(gevent.spawn(take_in_orphans, swept, gevent.sleep))
 
     def stop(self) -> None:
         """Take no more requests, let the answers out."""
@@ -147,16 +145,6 @@ class DiameterDoors:
     def _asker(self) -> Asker:
         assert self.server is not None
         return self.server
-
-    def _sweep(self) -> None:
-        while True:
-            gevent.sleep(SWEEP_S)
-            for client in self.clients.values():
-                try:
-                    client.control.take_in_orphans()
-                    client.accounting.take_in_orphans()
-                except OutsideError as fault:
-                    log.warning("diameter_not_swept", client=client.name, error=fault.message)
 
 
 class OnlyWatched:

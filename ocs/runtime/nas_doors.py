@@ -13,8 +13,8 @@ from typing import Any, Final
 import gevent
 import structlog
 
-from ocs.errors import OutsideError
 from ocs.ports import CallControl, Clock
+from ocs.runtime.housekeeping import take_in_orphans
 from ocs.runtime.metrics import Metrics
 from ocs.runtime.nas_counts import EvapiCounts, RadiusCounts
 from ocs.runtime.settings import Settings
@@ -39,9 +39,6 @@ from switch_adapters.kamailio.control import KamailioControl
 from switch_adapters.kamailio.evapi import EvapiConfig, EvapiDoor
 
 log = structlog.get_logger(__name__)
-
-SWEEP_S: Final = 60.0
-"""How often calls that no daemon looks after are looked for, where there are several."""
 
 _DICTIONARIES: Final[Mapping[str, tuple[str, ...]]] = {
     "kamailio": ("base", "sip_openser"),
@@ -117,7 +114,7 @@ class NasDoors:
             evapi.start()
         self._beats = [gevent.spawn(self._list, *listing) for listing in self._listings]
         if self._several:
-            self._beats.append(gevent.spawn(self._sweep))
+            self._beats.append(gevent.spawn(take_in_orphans, tuple(self.nas.values()), gevent.sleep))
 
     def stop(self) -> None:
         """Take no more requests, let the answers out."""
@@ -200,15 +197,6 @@ class NasDoors:
                 )
             )
         return None
-
-    def _sweep(self) -> None:
-        while True:
-            gevent.sleep(SWEEP_S)
-            for nas in self.nas.values():
-                try:
-                    nas.take_in_orphans()
-                except OutsideError as fault:
-                    log.warning("nas_not_swept", nas=nas.name, error=fault.message)
 
     def _list(self, nas: Nas, control: KamailioControl, every_s: int) -> None:
         while True:

@@ -20,7 +20,6 @@ from typing import Final
 
 import gevent
 import structlog
-from gevent.pool import Pool
 
 from ocs.errors import Unavailable
 from ocs.ledger.model import Hold
@@ -32,7 +31,6 @@ from ocs.services.credit_events import OneTimeEvents
 from ocs.services.credit_meters import (
     SERVICE_ENDED,
     Meters,
-    Snapshot,
     is_committed,
     is_over,
     key_of,
@@ -53,9 +51,9 @@ from ocs.services.credit_model import (
 from ocs.services.mailbox import Handled
 from ocs.services.side_by_side import each
 from ocs.services.simulate import Rehearsed
+from ocs.services.stored_calls import Snapshot, StoredCalls
 from ocs.sessions.events import (
     Allow,
-    CallGone,
     Cut,
     Ended,
     EndedBy,
@@ -67,7 +65,7 @@ from ocs.sessions.events import (
     Warn,
 )
 from ocs.sessions.metered import STALE
-from ocs.sessions.session import Session, State, from_row
+from ocs.sessions.session import Session, State
 
 __all__ = [
     "CreditAnswer",
@@ -85,9 +83,6 @@ log = structlog.get_logger("ocs.credit")
 OWN_WORD_MS: Final = 2_000
 """How long a client whose session was ended for us may take to report its last use."""
 
-ORPHAN_MS: Final = 60_000
-"""A session that is still open this long after it should have been given up has no daemon."""
-
 METERS_MOST: Final = 200
 """Open meters of one session: each may hold money. Packet gateways have some ten."""
 
@@ -96,8 +91,8 @@ class CreditControl:
     """A `ocs.ports.Switch` towards the core.
 
     lapse_ms: a session that is silent for so long is given up (Tcc). `load_session(name, session_id)`: stored
-    snapshots of all its meters, open or closed; `load_open(name)`: of all open ones; `took(call_id)`: tell
-    the other daemons that a call is here now; `rehearse(hold)`: what the ledger would answer, and on what.
+    snapshots of all its meters, open or closed; `load_open`, `took`: see `StoredCalls`; `rehearse(hold)`:
+    what the ledger would answer, and on what.
     """
 
     def __init__(
@@ -114,10 +109,10 @@ class CreditControl:
     ) -> None:
         self.name = name
         self._charging = charging
-        self._meters = Meters(name, charging, lapse_ms=lapse_ms, load_session=load_session, took=took)
+        self._stored = StoredCalls(name, charging, load_open, took)
+        self._meters = Meters(name, charging, self._stored, lapse_ms=lapse_ms, load_session=load_session)
         self._events = OneTimeEvents(self._meters, rehearse)
         self._control = control
-        self._load_open = load_open
         self._on_their_way: set[tuple[type, str]] = set()
 
     # --- sessions -----------------------------------------------------------------------------------
@@ -169,31 +164,16 @@ class CreditControl:
         """A host of the client (handle "origin_host") lost the sessions that began before: each ends at its
         last report (RFC 6733 8.16, Origin-State-Id). True: durable. Raises OutsideError.
         """
-        if not self._charging.desk.alone:
-            self._meters.take_in(from_row(snapshot) for snapshot in self._load_open(self.name))
-        lost = [
-            call.session.channel
-            for channel in self._charging.open_channels(self.name)
-            if (call := self._charging.calls.find(self.name, channel)) is not None
-            and call.session.handles.get("origin_host", "").lower() == host.lower()
-            and call.session.offered_at_ms < before_ms
-        ]
-        log.warning("client_restarted", client=self.name, host=host, calls=len(lost))
-        gone = CallGone(self._charging.desk.clock.now_ms(), restarted=True)
-        handled = Pool(50).imap_unordered(lambda channel: self._charging.ask(self.name, channel, gone), lost)
-        kept = [isinstance(done, Handled) and done.durable for done in handled]
-        return all(kept)
+
+        def lost(session: Session) -> bool:
+            at = session.handles.get("origin_host", "").lower()
+            return at == host.lower() and session.offered_at_ms < before_ms
+
+        return self._stored.restarted(lost)
 
     def take_in_orphans(self) -> None:
-        """Take in sessions that should have been given up and are still open: their daemon died.
-
-        Raises OutsideError.
-        """
-        late_ms = self._charging.desk.clock.now_ms() - ORPHAN_MS
-        sessions = (from_row(snapshot) for snapshot in self._load_open(self.name))
-        self._meters.take_in(
-            one for one in sessions if one.proven_at_ms + (one.reach.grace_ms or 0) < late_ms
-        )
+        """See `StoredCalls.take_in_orphans`."""
+        self._stored.take_in_orphans()
 
     # --- one-time events (RFC 8506 6) ---------------------------------------------------------------
 

@@ -8,10 +8,10 @@ the numbers of its requests show what this one has missed, and the database tell
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -21,6 +21,7 @@ from ocs.services.calls import ActiveCall
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.credit_model import CreditRequest, ServiceUse
 from ocs.services.mailbox import Handled
+from ocs.services.stored_calls import Snapshot, StoredCalls
 from ocs.sessions.events import Mode, Offered, Reach, Used
 from ocs.sessions.session import Session, State, from_row
 
@@ -44,8 +45,6 @@ _AGAIN_LENGTH: Final = 8
 """What the column of a call's channel holds, how much of it a service's key may take, and what tells a later
 meter of the service from the first."""
 
-Snapshot = Mapping[str, Any]
-
 
 class Meters:
     """The meters of one client's sessions. See `CreditControl` for what it is made of."""
@@ -54,16 +53,16 @@ class Meters:
         self,
         name: str,
         charging: ChargeCalls,
+        stored: StoredCalls,
         *,
         lapse_ms: int,
         load_session: Callable[[str, str], Iterable[Snapshot]],
-        took: Callable[[str], object],
     ) -> None:
         self.name = name
         self.charging = charging
         self._reach = Reach(warnable=False, grace_ms=lapse_ms, metered=True)
         self._load_session = load_session
-        self._took = took
+        self._stored = stored
         self._numbers: OrderedDict[str, _Numbers] = OrderedDict()
 
     # --- which are there ----------------------------------------------------------------------------
@@ -101,19 +100,8 @@ class Meters:
 
     def read(self, session_id: str) -> None:
         """Take in what the database has of a session, where it is newer than what is here. OutsideError."""
-        sessions = [from_row(snapshot) for snapshot in self._load_session(self.name, short(session_id))]
-        self.take_in(sessions)
-
-    def take_in(self, sessions: Iterable[Session]) -> None:
-        """Go on with these here."""
-        for session in sessions:
-            if self.charging.calls.by_id(session.call_id) is not None:
-                self.charging.catch_up(session)
-                continue
-            self.charging.resume(session)
-            if session.state is not State.CLOSED:
-                log.info("session_taken", client=self.name, session=session.session_id, call=session.call_id)
-                self._took(session.call_id)
+        for snapshot in self._load_session(self.name, short(session_id)):
+            self._stored.take_in(from_row(snapshot))
 
     # --- beginning ----------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ class StoredCalls:
             return known.session
         self._charging.resume(session)
         if session.state is not State.CLOSED:
-            log.info("call_taken", client=self._name, call=session.call_id, state=session.state.value)
+            log.info("call_taken", client=self._name, call=session.call_id, channel=session.channel)
             self._took(session.call_id)
         return session
 

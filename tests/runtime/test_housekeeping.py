@@ -8,7 +8,8 @@ from sqlalchemy import Engine, insert, select
 from db.engine import make_engine, reading, writing
 from db.repositories.journal import JournalRepository
 from db.tables import ledger_keys
-from ocs.runtime.housekeeping import BITE, PAUSE_S, prune_keys
+from ocs.errors import Unavailable
+from ocs.runtime.housekeeping import BITE, PAUSE_S, SWEEP_S, prune_keys, take_in_orphans
 
 DAY = 86_400_000
 NOW = 1_800_000_000_000
@@ -38,3 +39,32 @@ def test_old_answers_go_in_bites_with_pauses_and_young_or_manual_ones_stay(engin
         assert set(connection.scalars(select(ledger_keys.c.key))) == {"edge", "hand", "gift"}
     assert prune_keys(prune, NOW, 30, apart=lambda bite: bite(), pause=pauses.append) == 0
     engine.dispose()
+
+
+class Client:
+    """One whose sweep fails so, if at all."""
+
+    def __init__(self, name: str, fault: Exception | None = None) -> None:
+        self.name = name
+        self.fault = fault
+        self.swept = 0
+
+    def take_in_orphans(self) -> None:
+        self.swept += 1
+        if self.fault is not None:
+            raise self.fault
+
+
+def test_a_client_whose_calls_cannot_be_taken_in_keeps_no_other_from_it_nor_the_next_sweep() -> None:
+    clients = [Client("a", Unavailable("away")), Client("b", AssertionError("a fault of ours")), Client("c")]
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 4:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        take_in_orphans(clients, pause)
+    assert [client.swept for client in clients] == [3, 3, 3]
+    assert set(pauses) == {SWEEP_S}
