@@ -190,6 +190,24 @@ INVARIANTS: Final = (
            AND NOT EXISTS (SELECT 1 FROM vouchers v
                            WHERE v.transfer_id = t.transfer_id AND v.status = 'used')""",
     ),
+    Invariant(
+        "what is forfeited went from the one account whose money expired to the house's for it, once a date",
+        "transfers",
+        """SELECT t.transfer_id, t.key FROM transfers t WHERE t.kind = 'forfeit'
+           AND (2 <> (SELECT count(*) FROM postings p WHERE p.transfer_id = t.transfer_id)
+             OR NOT EXISTS (SELECT 1 FROM postings p WHERE p.transfer_id = t.transfer_id AND p.ticks < 0
+                            AND p.balance_after_ticks >= 0
+                            AND t.key LIKE 'forfeit:' || p.account_id || ':%')
+             OR NOT EXISTS (SELECT 1 FROM postings p JOIN accounts a ON a.account_id = p.account_id
+                            WHERE p.transfer_id = t.transfer_id AND p.ticks > 0
+                              AND a.kind = 'forfeited'))""",
+    ),
+    Invariant(
+        "money with a date belongs to those who pay",
+        "accounts",
+        """SELECT code, kind, credit_expires_at_ms FROM accounts WHERE credit_expires_at_ms IS NOT NULL
+           AND kind NOT IN ('customer', 'reseller', 'partner')""",
+    ),
     *(
         Invariant(
             f"{what} is there",

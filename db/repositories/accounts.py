@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    String,
+    cast,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from db.dialects import now_ms
 from db.engine import reading, writing
 from db.repositories.payers import HouseAccounts, house
-from db.tables import accounts, allowances, parties
+from db.tables import accounts, allowances, parties, postings, transfers
 from ocs.errors import Conflict, NotFound
 from ocs.ledger.model import AccountKind
+from ocs.services.forfeit_credit import Expired
 from ocs.services.manage_accounts import AccountView, AllowanceView, NewAccount
 
 _above = accounts.alias("above")
@@ -102,6 +116,41 @@ class AccountRepository:
                         f"{code} owes or holds more than this credit limit",
                         hint="block the account instead, or wait for its calls to end",
                     )
+
+    def expired(self, before_ms: int, *, after: int, limit: int) -> Sequence[Expired]:
+        """Accounts whose date was at `before_ms` or earlier, on which no call holds and from which nothing
+        was taken for this date, with what lay there then and still does; by id, those beyond `after`."""
+        came_since = (
+            select(cast(func.coalesce(func.sum(postings.c.ticks), 0), BigInteger))
+            .join(transfers, transfers.c.transfer_id == postings.c.transfer_id)
+            .where(
+                postings.c.account_id == accounts.c.account_id,
+                postings.c.ticks > 0,
+                transfers.c.at_ms >= accounts.c.credit_expires_at_ms,
+            )
+            .scalar_subquery()
+        )
+        date = cast(accounts.c.account_id, String) + ":" + cast(accounts.c.credit_expires_at_ms, String)
+        left = (
+            select(
+                accounts.c.account_id,
+                accounts.c.code,
+                accounts.c.currency,
+                accounts.c.credit_expires_at_ms.label("expired_at_ms"),
+                (accounts.c.balance_ticks - came_since).label("ticks"),
+            )
+            .where(
+                accounts.c.credit_expires_at_ms <= before_ms,
+                accounts.c.balance_ticks > 0,
+                accounts.c.held_ticks == 0,
+                accounts.c.account_id > after,
+                ~exists().where(transfers.c.key == "forfeit:" + date),
+            )
+            .subquery()
+        )
+        query = select(left).where(left.c.ticks > 0).order_by(left.c.account_id).limit(limit)
+        with reading(self._engine) as connection:
+            return [Expired(**row._mapping) for row in connection.execute(query)]
 
     def house_account(self, kind: AccountKind, currency: str) -> int:
         """account_id of `house:KIND:CURRENCY`, made when it is first asked for."""

@@ -61,6 +61,7 @@ class JournalRepository:
                 ledger_keys.c.meaning.not_like("post %"),
                 ledger_keys.c.meaning.not_like("allowance %"),
                 ledger_keys.c.meaning.not_like("redeem %"),
+                ledger_keys.c.meaning.not_like("forfeit %"),
             )
             .limit(limit)
         )

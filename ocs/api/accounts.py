@@ -12,6 +12,7 @@ from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, 
 from ocs.api.quantities import in_seconds
 from ocs.api.services import Row, Services
 from ocs.errors import CallerError, Conflict
+from ocs.ledger.days import DAY_MS
 from ocs.ledger.model import Outcome, Posted, Refused
 from ocs.money import check_currency, parse_amount
 from ocs.rating.destinations import WHOLE, whole_key
@@ -24,7 +25,6 @@ Kind = Literal["customer", "reseller", "partner", "supplier", "revenue", "cost",
 Code = r"^[A-Za-z0-9][A-Za-z0-9_.@+:-]{0,63}$"
 Name = Field(default=None, max_length=64)
 Count = Field(default=None, ge=0, le=2_147_483_647)
-DAY_MS: Final = 86_400_000
 Days = Field(default=None, ge=1, le=3_650)
 _PLACE: Final = re.compile(r"([0-9a-f]{1,36})/([0-9]{1,9})", re.ASCII)
 

@@ -10,10 +10,11 @@ from typing import Any, Final, Literal
 import falcon
 from pydantic import Field
 
-from ocs.api.accounts import DAY_MS, Days, Units, account_json, actor_of
+from ocs.api.accounts import Days, Units, account_json, actor_of
 from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant, read_json
 from ocs.api.services import Services
 from ocs.errors import CallerError
+from ocs.ledger.days import DAY_MS
 from ocs.ledger.model import NotRedeemed, Redeemed
 from ocs.money import check_currency, parse_amount
 from ocs.rating.units import Unit

@@ -53,6 +53,7 @@ from ocs.services.card_calls import PAYER_RULE
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.desk import Desk
 from ocs.services.directory import Directory
+from ocs.services.forfeit_credit import ForfeitCredit
 from ocs.services.identify import Rule
 from ocs.services.manage_accounts import ManageAccounts
 from ocs.services.manage_tariffs import refresh_book
@@ -333,6 +334,13 @@ class System:
         keep_days = self.settings.database.keep_keys_days
         prune = JournalRepository(self.engine).prune_keys
         prune_keys(prune, self.clock.now_ms(), keep_days, apart=apart, pause=gevent.sleep)
+
+    def forfeit(self) -> None:
+        """Take what expired before the grace, if settings have one. Raises OutsideError."""
+        accounts, observe = AccountRepository(self.engine), self.metrics.forfeited
+        grace_days = self.settings.prepaid.forfeit_after_days
+        if grace_days is not None:
+            ForfeitCredit(accounts, self.committer, self.clock, apart, gevent.sleep, observe)(grace_days)
 
     def render_metrics(self) -> bytes:
         """The metrics page, with the gauges read now."""

@@ -31,8 +31,8 @@ log = structlog.get_logger(__name__)
 TARIFF_REFRESH_S: Final = 30.0
 """How soon a tariff that another process imported is seen here."""
 
-PRUNE_S: Final = 3_600.0
-"""How often what is too old is thrown away."""
+HOUSEKEEPING_S: Final = 3_600.0
+"""How often what is too old is thrown away, and expired money looked after."""
 
 CATCH_UP_S: Final = 1.0
 """How soon a change of an account or a user by another process is seen here."""
@@ -99,7 +99,7 @@ class Daemon:
             gevent.spawn(self._refresh_tariffs),
             gevent.spawn(self._probe_lag),
             gevent.spawn(self._catch_up),
-            gevent.spawn(self._prune),
+            gevent.spawn(self._keep_house),
         ]
         if (every_s := watchdog_s()) is not None:
             self._beats.append(gevent.spawn(self._feed_watchdog, every_s))
@@ -140,13 +140,17 @@ class Daemon:
             except Exception as fault:  # the book in memory goes on; the next round tries again
                 log.error("tariffs_not_refreshed", error=str(fault))
 
-    def _prune(self) -> None:
+    def _keep_house(self) -> None:
         while True:
-            gevent.sleep(PRUNE_S)
+            gevent.sleep(HOUSEKEEPING_S)
             try:
                 self._system.prune()
             except Exception as fault:  # old rows harm nobody; the next round tries again
                 log.error("not_pruned", error=str(fault))
+            try:
+                self._system.forfeit()
+            except Exception as fault:  # nobody can spend it meanwhile; the next round tries again
+                log.error("not_forfeited", error=str(fault))
 
     def _catch_up(self) -> None:
         while True:

@@ -109,6 +109,10 @@ class Metrics(Observer):
         self._batch_seconds = histogram("ocs_ledger_batch_seconds", "Duration of one transaction", QUICK_S)
         self._batch_failures = counter("ocs_ledger_batch_failures_total", "Transactions that failed")
 
+        self._forfeited = counter(
+            "ocs_accounts_forfeited_total", "Accounts whose expired money became the house's", "currency"
+        )
+
         self._link_up = gauge("ocs_switch_link_up", "1 while the link to the switch is up", "switch")
         self._link_losses = counter("ocs_switch_link_losses_total", "Times a link was lost", "switch")
         self._switch_events = counter(
@@ -217,6 +221,10 @@ class Metrics(Observer):
         """A transaction failed; its callers were told `unavailable`."""
         self._batch_commands.observe(commands)
         self._batch_failures.inc()
+
+    def forfeited(self, currency: str) -> None:
+        """Expired money of an account became the house's."""
+        self._forfeited.labels(currency).inc()
 
     # --- switches -------------------------------------------------------------------------------
 

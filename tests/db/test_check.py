@@ -10,15 +10,20 @@ from sqlalchemy import Engine, text
 from db.check import INVARIANTS, check
 from db.committer import Committer
 from db.engine import writing
-from ocs.ledger.model import AddAllowance, Redeemed
+from db.repositories.accounts import AccountRepository
+from ocs.ledger.model import AccountKind, AddAllowance, Forfeit, Redeemed
 from ocs.rating.model import Allowance
 from ocs.services.vouchers import NewBatch
 from tests.db.store_books import GIFT, broken, held_rows, redeem, settled_rows, write_vouchers
-from tests.ledger.books import ALICE, BOB, NOW, hold, settle
+from tests.ledger.books import ALICE, BOB, NOW, SUPPLIER, hold, settle
 from tests.ledger.pricers import FlatPricer
 
 VOUCHER_USED_ONCE = (
     "a used voucher has one transfer, of its value, to the account that used it; others have none"
+)
+
+FORFEITED = (
+    "what is forfeited went from the one account whose money expired to the house's for it, once a date"
 )
 
 
@@ -37,9 +42,20 @@ def busy(engine: Engine, committer: Committer) -> Engine:
         write_vouchers(engine, NewBatch(name, 2, **worth))
         redeemed = committer.submit(redeem(name, 1))
         assert isinstance(redeemed, Redeemed)
+    _forfeit(engine, committer)
     with writing(engine) as connection:
         connection.execute(text(f"INSERT INTO postings VALUES ('start', 99, {BOB}, 'USD', 0, 0)"))
     return engine
+
+
+def _forfeit(engine: Engine, committer: Committer) -> None:
+    """One tick of bob's expires and goes to the house; his date is taken away again."""
+    house_id = AccountRepository(engine).house_account(AccountKind.FORFEITED, "USD")
+    for date, ticks in ((str(NOW), 1), ("NULL", 0)):
+        with writing(engine) as connection:
+            dated = f"UPDATE accounts SET credit_expires_at_ms = {date} WHERE account_id = {BOB}"
+            connection.execute(text(dated))
+        committer.submit(Forfeit(BOB, house_id, NOW, ticks, NOW))
 
 
 def test_right_books_pass_and_every_invariant_has_looked_at_rows(busy: Engine) -> None:
@@ -172,6 +188,13 @@ def test_right_books_pass_and_every_invariant_has_looked_at_rows(busy: Engine) -
         ("UPDATE voucher_batches SET ticks = ticks + 1 WHERE ticks > 0", {VOUCHER_USED_ONCE}),
         ("UPDATE voucher_batches SET units = units + 1 WHERE units > 0", {VOUCHER_USED_ONCE}),
         ("UPDATE transfers SET key = 'voucher:99' WHERE key = 'voucher:1'", {VOUCHER_USED_ONCE}),
+        (f"UPDATE transfers SET key = 'forfeit:{ALICE}:{NOW}' WHERE kind = 'forfeit'", {FORFEITED}),
+        ("UPDATE accounts SET kind = 'revenue' WHERE kind = 'forfeited'", {FORFEITED}),
+        ("UPDATE transfers SET kind = 'forfeit', key = 'forfeit:9' WHERE key = 'start'", {FORFEITED}),
+        (
+            f"UPDATE accounts SET credit_expires_at_ms = 1 WHERE account_id = {SUPPLIER}",
+            {"money with a date belongs to those who pay"},
+        ),
     ],
 )
 def test_damage_is_noticed_and_spelled_out(busy: Engine, damage: str, noticed: set[str]) -> None:

@@ -25,6 +25,7 @@ CASES: list[tuple[Callable[[Metrics], None], str, dict[str, str], float]] = [
     (lambda m: m.queue_depth(7), "ocs_ledger_queue_commands", {}, 7),
     (lambda m: m.batch_committed(40, 0.002), "ocs_ledger_batch_commands_sum", {}, 40),
     (lambda m: m.batch_committed(40, 0.002), "ocs_ledger_batch_seconds_sum", {}, 0.002),
+    (lambda m: m.forfeited("EUR"), "ocs_accounts_forfeited_total", {"currency": "EUR"}, 1),
     (lambda m: m.batch_failed(40), "ocs_ledger_batch_failures_total", {}, 1),
     (lambda m: m.link_changed("fs1", True, ""), "ocs_switch_link_up", {"switch": "fs1"}, 1),
     (lambda m: m.link_changed("fs1", False, "eof"), "ocs_switch_link_up", {"switch": "fs1"}, 0),

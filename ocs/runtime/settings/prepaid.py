@@ -10,7 +10,7 @@ from ocs.services.lockout import Policy
 
 
 class PrepaidSettings(Section):
-    """Vouchers, PINs and the pauses after wrong ones.
+    """Vouchers, PINs and the pauses after wrong ones; what becomes of money that expired.
 
     The key stands in a file that only the daemons can read, the same for all of them, and is kept apart from
     the database's backups: with one of the two alone nobody has a code or a PIN. Without it there are no
@@ -33,6 +33,10 @@ class PrepaidSettings(Section):
     """The pause after the next wrong one; doubled each time."""
     forget_s: int = Field(default=86_400, ge=60, le=31_536_000)
     """One wrong try is forgotten after so long, and no pause is longer: what a patient guesser has."""
+
+    forfeit_after_days: int | None = Field(default=None, ge=0, le=3_650)
+    """Money that expired so long ago goes to house:forfeited:CURRENCY; until then a top-up with a period
+    brings it to life again. Not set: it stays on the account, and cannot be spent."""
 
     @field_validator("key", "old_key")
     @classmethod
