@@ -313,7 +313,7 @@ def test_a_call_that_is_given_up_before_the_answer_does_not_go_out(evening: Even
     code, call_id, _ = proxy.invite(f"P-Asserted-Identity: <{subscriber('late')}>", cancel_s=0.3)
     assert code == 487
     until(lambda: len(evening.ocs.of(call_id)) == 2, "the end was reported", 5)
-    sleep(1)
+    sleep(1)  # a leg that must not go out would be out by now
     assert [credit.kind for credit in evening.ocs.of(call_id)] == [INITIAL, TERMINATION]
     assert len(evening.kam.carrier.numbers()) == asked
 
@@ -372,7 +372,7 @@ def test_a_server_that_says_goodbye_is_not_asked_any_more(
     with rig(tmp_path, first, second) as kam:
         until(lambda: first.peers and second.peers, "both are connected", 20)
         first.disconnect()
-        sleep(0.5)
+        sleep(0.5)  # time to read it: Kamailio neither answers nor hangs up
         first.stop()
         until(lambda: answers(kam), "new calls go to the second", NOTICED_S)
         assert first.heard == []
@@ -393,7 +393,6 @@ def test_a_restart_between_two_updates_is_not_noticed_and_no_call_begins_meanwhi
         phones = kam.place([("alice", PASSWORD, GERMANY)], talk_s=23.3)
         kam.answered(phones)
         ocs.stop()
-        sleep(0.2)
         assert kam.call("alice", PASSWORD, GERMANY).code == 503
         ocs.start()
         (call,) = kam.finish(phones, 30)

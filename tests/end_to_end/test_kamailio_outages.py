@@ -73,7 +73,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
         for each in placed.values():
             for kam, phones in each.values():
                 kam.ringing(phones)
-        time.sleep(1)
+        time.sleep(1)  # into the talk of those that are answered
         assert sites["stopped"].daemon
         sites["killed"].kill_daemon(SIGKILL)
         sites["stopped"].daemon.send_signal(SIGSTOP)

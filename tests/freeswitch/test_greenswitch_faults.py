@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import gevent
 import pytest
+from gevent.event import Event
 from gevent.server import StreamServer
 
 from ocs.errors import CallerError, OutsideError
@@ -127,21 +128,25 @@ def test_a_late_reply_is_never_taken_for_the_next_commands(switch: FakeSwitch, c
 
 
 def test_a_switch_that_accepts_and_says_nothing_does_not_hold_connect(clock: ManualClock) -> None:
-    server = StreamServer(("127.0.0.1", 0), lambda sock, _: gevent.sleep(60))
+    the_end = Event()
+    server = StreamServer(("127.0.0.1", 0), lambda sock, _: the_end.wait())
     server.start()
     link = Link("fs", "127.0.0.1", server.server_port, "x", clock=clock)
     opening = gevent.spawn(_connect_outcome, link)
     eventually(lambda: link.connected)
     advance(clock, 5_000)
     opening.join(5)
+    the_end.set()
     server.stop(timeout=0)
     assert isinstance(opening.value, LinkLost)
 
 
 def test_a_switch_that_stops_reading_holds_no_command_past_its_deadline(clock: ManualClock) -> None:
+    the_end = Event()
+
     def greet_then_stall(sock: gevent.socket.socket, _address: object) -> None:
         sock.sendall(b"Content-Type: auth/request\n\n")
-        gevent.sleep(60)
+        the_end.wait()
 
     server = StreamServer(("127.0.0.1", 0), greet_then_stall)
     server.start()
@@ -152,6 +157,7 @@ def test_a_switch_that_stops_reading_holds_no_command_past_its_deadline(clock: M
     assert not any(asker.ready() for asker in askers)
     advance(clock, 5_000)
     gevent.joinall(askers, timeout=5)
+    the_end.set()
     server.stop(timeout=0)
     assert [type(asker.value) for asker in askers] == [LinkLost] * 20
 
