@@ -79,10 +79,12 @@ INVARIANTS: Final = (
            ON h.account_id = a.account_id WHERE a.held_ticks <> coalesce(h.ticks, 0)""",
     ),
     Invariant(
-        "open calls of an account are the calls that hold on it",
+        "open calls of an account are the calls that hold on it",  # services of one session: one call
         "accounts",
         """SELECT a.code, a.open_calls, coalesce(h.calls, 0) AS holding FROM accounts a
-           LEFT JOIN (SELECT account_id, count(DISTINCT call_id) AS calls FROM holds GROUP BY account_id) h
+           LEFT JOIN (SELECT o.account_id,
+                             count(DISTINCT coalesce(c.switch || ':' || c.session, o.call_id)) AS calls
+                      FROM holds o LEFT JOIN calls c ON c.call_id = o.call_id GROUP BY o.account_id) h
            ON h.account_id = a.account_id WHERE a.open_calls <> coalesce(h.calls, 0)""",
     ),
     Invariant(

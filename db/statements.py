@@ -121,6 +121,12 @@ class Statements:
             f"FROM calls WHERE {call_is} AND state = 'closed' ORDER BY 1, 2, 3",
             "text",
         )
+        self.sessions = self._read(
+            "SELECT c.switch, c.session, h.call_id, h.account_id "
+            "FROM calls c JOIN holds h ON h.call_id = c.call_id "
+            f"WHERE c.session IS NOT NULL AND {dialect.any_of('c.session', 'text')}",
+            "text",
+        )
         self.peaks = self._read(
             f"SELECT call_id, leg_no, held_peak_ticks FROM call_records WHERE {call_is}", "text"
         )

@@ -86,12 +86,15 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
     account_ids = set(more_accounts)
     call_ids: set[str] = set()
     correcting: set[str] = set()
+    sessions: set[str] = set()
     code_hashes: set[str] = set()
     gifts = 0
     for command in commands:
         account_ids.update(accounts_of(command))
         if isinstance(command, Hold | Settle):
             call_ids.add(command.call_id)
+            if command.session is not None:
+                sessions.add(command.session[1])
             if isinstance(command, Settle) and command.correct:
                 correcting.add(command.call_id)
         elif isinstance(command, AddAllowance):
@@ -106,6 +109,8 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
     queries.append((sql.keys, list({command.key for command in commands})))
     if call_ids:
         queries.append((sql.calls, list(call_ids)))
+    if sessions:
+        queries.append((sql.sessions, list(sessions)))
     if gifts:
         queries.append((sql.fresh_allowance_ids, [0] * gifts))
     if code_hashes:
@@ -119,6 +124,8 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
     batch.keys = {row[0]: Answer(row[1], load_outcome(orjson.loads(row[2]))) for row in next(answers)}
     if call_ids:
         _enter_calls(transaction, batch, next(answers), correcting)
+    for switch, session, call_id, account_id in next(answers) if sessions else ():
+        batch.sessions.setdefault((switch, session), {}).setdefault(call_id, set()).add(account_id)
     if gifts:
         batch.fresh_allowance_ids = [row[0] for row in next(answers)]
     if code_hashes:

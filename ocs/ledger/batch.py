@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ocs.ledger.model import Account, AllowanceState, LegHold, Outcome, Voucher, VoucherStatus, Writes
+from ocs.ledger.model import (
+    Account,
+    AllowanceState,
+    LegHold,
+    Outcome,
+    SessionKey,
+    Voucher,
+    VoucherStatus,
+    Writes,
+)
 from ocs.rating.model import Allowance, Charge, Draw
 
 # The values below are not frozen, though nobody changes them: ten are made for a command, and freezing one
@@ -161,6 +170,8 @@ class Batch:
     accounts: dict[int, Account] = field(default_factory=dict)
     allowances: dict[int, AllowanceState] = field(default_factory=dict)
     calls: dict[str, CallMoney] = field(default_factory=dict)
+    sessions: dict[SessionKey, dict[str, set[int]]] = field(default_factory=dict)
+    """Which calls of a session hold on which accounts."""
     keys: dict[str, Answer] = field(default_factory=dict)
     fresh_allowance_ids: list[int] = field(default_factory=list)
     vouchers: dict[str, Voucher] = field(default_factory=dict)
@@ -187,6 +198,11 @@ class Batch:
     def call(self, call_id: str) -> CallMoney:
         """The call as the ledger knows it; a call never heard of has no holds."""
         return self.calls.get(call_id) or CallMoney()
+
+    def beside(self, session: SessionKey | None, call_id: str, account_id: int) -> int:
+        """How many other calls of its session hold on the account; 0 for a call that is all."""
+        parts = self.sessions.get(session, {}) if session is not None else {}
+        return sum(account_id in accounts for other, accounts in parts.items() if other != call_id)
 
     def allowances_of(self, account_id: int) -> list[AllowanceState]:
         """All loaded allowances of an account."""
@@ -221,8 +237,13 @@ class Batch:
             account.credit_expires_at_ms = expires_at_ms
             self.redated_accounts.add(account_id)
 
-    def replace_holds(self, call_id: str, holds: Mapping[int, OpenHold]) -> None:
-        """Make these the call's holds; accounts, allowances and open-call counters follow."""
+    def replace_holds(
+        self, call_id: str, holds: Mapping[int, OpenHold], session: SessionKey | None = None
+    ) -> None:
+        """Make these the call's holds; accounts, allowances and open-call counters follow.
+
+        A session is open from the first of its calls that holds to the last: it counts once.
+        """
         call = self.calls.setdefault(call_id, CallMoney())
         before = call.accounts()
         for hold in call.holds.values():
@@ -232,10 +253,11 @@ class Batch:
         for hold in holds.values():
             self._set_aside(hold.leg, +1)
         after = call.accounts()
-        for account_id in after - before:
-            self.accounts[account_id].open_calls += 1
-        for account_id in before - after:
-            self.accounts[account_id].open_calls -= 1
+        for account_id in after ^ before:
+            if not self.beside(session, call_id, account_id):
+                self.accounts[account_id].open_calls += 1 if account_id in after else -1
+        if session is not None:
+            self.sessions.setdefault(session, {})[call_id] = after
 
     def _set_aside(self, leg: LegHold, sign: int) -> None:
         self.accounts[leg.account_id].held_ticks += sign * leg.ticks

@@ -14,7 +14,7 @@ from ocs.ledger.batch import Batch, CallMoney, OpenHold, Plan, usable
 from ocs.ledger.days import local_day
 from ocs.ledger.model import Account, AccountStatus, Granted, Hold, LegHold, PayingLeg, Refused
 from ocs.money import MAX_TICKS
-from ocs.rating.model import Allowance, Draw
+from ocs.rating.model import Allowance, Draw, left_after
 from ocs.refusals import Refusal
 
 FREE_END_MS = 120_000
@@ -54,7 +54,7 @@ class Purse:
             total += ticks
             parts.append((ticks, draws))
             if draws and len(self.legs) > 1:
-                left = _after(left, draws)
+                left = left_after(left, draws)
         return total, parts
 
     def reach(self, funds_ticks: int, cap_ms: int, allowances: Sequence[Allowance] | None = None) -> int:
@@ -97,15 +97,6 @@ class Purse:
         return high
 
 
-def _after(allowances: Sequence[Allowance], draws: tuple[Draw, ...]) -> tuple[Allowance, ...]:
-    taken = {draw.allowance_id: draw.units for draw in draws}
-    return tuple(
-        _with_units(a, a.units - taken.get(a.allowance_id, 0))
-        for a in allowances
-        if a.units > taken.get(a.allowance_id, 0)
-    )
-
-
 def plan_hold(batch: Batch, command: Hold) -> Plan:
     """Decide a Hold: Granted with the new holds, or Refused with the holds as they were."""
     if not command.legs or command.total_ms <= 0:
@@ -146,10 +137,13 @@ def _decide(batch: Batch, command: Hold, call: CallMoney) -> Plan:
     least_ms = max(floor_ms, had_ms + 1) if extends else floor_ms
     grant_ms, limited_by = reach_ms, tightest if reach_ms < command.total_ms else None
     for purse in purses:
-        joins = purse.account.account_id not in call.accounts()
-        fair_ms = purse.fair(grant_ms, least_ms, purse.account.open_calls + joins)
+        account_id = purse.account.account_id
+        # Services of one session count as one call, but each of them wants its share.
+        others = batch.beside(command.session, command.call_id, account_id)
+        joins = account_id not in call.accounts()
+        fair_ms = purse.fair(grant_ms, least_ms, purse.account.open_calls + (others or joins))
         if fair_ms < grant_ms:
-            grant_ms, limited_by = fair_ms, purse.account.account_id
+            grant_ms, limited_by = fair_ms, account_id
     grant_ms = _to_paid_end(purses, grant_ms)
     return _grant(batch, command, call, purses, grant_ms, limited_by)
 
@@ -182,6 +176,7 @@ def _standing(batch: Batch, command: Hold, call: CallMoney) -> Refused | None:
             account.max_calls is not None
             and leg.account_id not in held_on
             and account.open_calls >= account.max_calls
+            and not batch.beside(command.session, command.call_id, leg.account_id)
         ):
             return Refused(Refusal.CONCURRENCY_LIMIT, leg.account_id)
     return None
@@ -286,4 +281,4 @@ def _grant(
     # The first leg's, as it is once this hold has taken the place of the one before.
     available = purses[0].account.available_at(command.at_ms, purses[0].own_ticks - totals[0])
     granted = Granted(grant_ms, final, tuple(hold.leg for hold in holds.values()), limited_by, available)
-    return Plan(granted, apply=lambda: batch.replace_holds(command.call_id, holds))
+    return Plan(granted, apply=lambda: batch.replace_holds(command.call_id, holds, command.session))

@@ -152,6 +152,10 @@ class Writes:
     records: tuple[Mapping[str, Any], ...] = ()
 
 
+SessionKey = tuple[str, str]
+"""(switch, session there) of which a call is one service, as its row in `calls` has them; None: it is all."""
+
+
 @quick_value
 class PayingLeg:
     """One payer's view of a call: on which account to hold, at what price."""
@@ -171,8 +175,8 @@ class Hold:
 
     `legs` are all paying legs of the call: a leg that is not named is released. An extension (same legs, no
     `shrink`) is never refused for money, a block or a limit: it gets what can be bought, at least what it
-    has, and `final` says that there is no more. `opens` marks the first hold of a new call: under load it
-    queues behind running calls and is the first to be turned away.
+    has, and `final` says that there is no more. Calls of one `session` count as one call. `opens` marks the
+    first hold of a new call: under load it queues behind running calls and is the first to be turned away.
     """
 
     key: str
@@ -183,6 +187,7 @@ class Hold:
     at_ms: int
     shrink: bool = False
     opens: bool = False
+    session: SessionKey | None = None
     writes: Callable[[Granted | Refused], Writes] | None = None
 
 
@@ -212,6 +217,7 @@ class Settle:
     duration_ms: int
     at_ms: int
     correct: bool = False
+    session: SessionKey | None = None
     writes: Callable[[Settled], Writes] | None = None
 
 

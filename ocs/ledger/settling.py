@@ -210,7 +210,7 @@ class _Bill:
     def apply(self) -> None:
         """Carry it out."""
         batch, call_id = self.batch, self.command.call_id
-        batch.replace_holds(call_id, {})
+        batch.replace_holds(call_id, {}, self.command.session)
         for transfer in self.transfers:
             batch.post(transfer)
         for account_id, (day, ticks) in self.spent.items():

@@ -16,6 +16,7 @@ from ocs.ledger.model import (
     PayingLeg,
     Refused,
     Save,
+    SessionKey,
     Settle,
     Settled,
     SettlingLeg,
@@ -71,6 +72,7 @@ class LedgerQuestions:
                 at_ms=now.at_ms,
                 shrink=step.shrink,
                 opens=session.state is State.ASKING,
+                session=_session_key(session),
                 writes=rows,
             ),
         )
@@ -123,6 +125,7 @@ class LedgerQuestions:
                 duration_ms=step.duration_ms,
                 at_ms=now.at_ms,
                 correct=step.correct,
+                session=_session_key(session),
                 writes=rows,
             ),
         )
@@ -206,6 +209,10 @@ class LedgerQuestions:
             ended_by=session.ended_by.value,
             marks=list(session.marks),
         )
+
+
+def _session_key(session: Session) -> SessionKey | None:
+    return (session.switch, session.session_id) if session.session_id else None
 
 
 def _ask_key(session: Session, kind: str) -> str:
