@@ -7,7 +7,7 @@ they become ticks only by `round_ratio`, once per charge line.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -18,6 +18,8 @@ MAX_TICKS: Final = 2**63 - 1
 
 PRICE_DECIMALS: Final = 10
 """Decimals of a price per unit, at most."""
+
+_PLAIN: Final = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)\.?([0-9]*)")
 
 _EXPONENTS: Final[dict[str, int]] = {
     # ISO 4217 currencies whose minor unit is not 1/100.
@@ -71,24 +73,20 @@ def round_ratio(numerator: int, denominator: int, mode: Rounding) -> int:
 
 def parse_amount(text: str, currency: str) -> int:
     """Turn "12.34" (major units) into ticks. Raises CallerError if it is not exact in ticks or too large."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        raise CallerError(f"{text!r} is not an amount", hint="write a plain number, as in 12.50") from None
-    if not value.is_finite():
-        raise CallerError(f"{text!r} is not an amount", hint="write a plain number, as in 12.50")
-    if value.adjusted() > 18:
-        raise CallerError(f"{text} {currency} is too large")
-    scaled = value.scaleb(tick_decimals(currency))
-    ticks = int(scaled)
-    if ticks != scaled:
+    found = _PLAIN.fullmatch(text)
+    if found is None:
+        raise CallerError(f"{text[:40]!r} is not an amount", hint="write a plain number, as in 12.50")
+    sign, whole, fraction = found[1], found[2].lstrip("0"), found[3].rstrip("0")
+    decimals = tick_decimals(currency)
+    if len(fraction) > decimals:
         raise CallerError(
-            f"{text} {currency} has more decimals than can be kept",
-            hint=f"{currency} amounts have up to {tick_decimals(currency)} decimals",
+            f"{text[:40]} {currency} has more decimals than can be kept",
+            hint=f"{currency} amounts have up to {decimals} decimals",
         )
-    if abs(ticks) > MAX_TICKS:
-        raise CallerError(f"{text} {currency} is too large")
-    return ticks
+    digits = whole + fraction.ljust(decimals, "0")
+    if len(digits) > len(str(MAX_TICKS)) or int(digits) > MAX_TICKS:
+        raise CallerError(f"{text[:40]} {currency} is too large")
+    return -int(digits) if sign == "-" else int(digits)
 
 
 def format_amount(ticks: int, currency: str) -> str:
