@@ -50,7 +50,7 @@ def decide(batch: Batch, command: Command) -> Outcome:
         if known.meaning != means:
             raise Conflict(
                 f"key {command.key!r} was used for {known.meaning}, not for {means}",
-                hint="use a new key for a new purpose",
+                hint="the same key with another amount, memo or purpose moves nothing: use a new one",
             )
         return known.outcome
     plan = _plan(batch, command)
