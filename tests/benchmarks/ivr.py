@@ -1,30 +1,38 @@
 """What do a hundred callers in the menus cost the calls beside them?
 
-`python -m tests.benchmarks.ivr`, daemon and switches as processes. The latency of a yes at a steady
-rate, first with nobody in the menus, then with a hundred who hear their balance, how long a call lasts, and
-make it. Both switches share the machine with the daemon.
+`python -m tests.benchmarks.ivr`, daemon and switches as processes. Charged calls come at a steady rate to one
+daemon; every so often a hundred callers come into its menus within two seconds, hear their balance and how
+long a call lasts, make it, and leave. What a yes takes while they are there is compared with what it takes
+between their visits, over several of them, so that the machine's other work falls on both alike. Both
+switches share the machine with the daemon.
 """
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
+from subprocess import Popen
 
-from tests.benchmarks.calls import databases, play, shares
+from tests.benchmarks.calls import Answers, Call, databases, play, refusals, shares
 from tests.end_to_end.rig import Rig, rig
 from tests.servers import free_port
 
 CALLERS = 100
 PER_S = 50
-LOAD_S = 45
+ROUNDS = 3
 KEYS = ((6.0, "1"), (21.0, "1"), (23.5, "4930901820#"))
 """(seconds from the call's beginning, keys): language, a call, its number."""
 STAYS_S = 55
+QUIET_S = 45
+ROUND_S = QUIET_S + STAYS_S
+APART_S = 4
+"""Neither with them nor without: the beginning of all (nothing is warm), and while the last of them leave."""
 
 
 def script(port: int) -> str:
-    """A hundred callers within two seconds, each account its own."""
+    """A hundred callers within two seconds, once a round; each account its own."""
     presses = ", ".join(f'{{ at_s = {at_s}, keys = "{keys}" }}' for at_s, keys in KEYS)
     common = (
         f'destination = "*100"\nmode = "socket"\nsocket = ["127.0.0.1", {port}]\ncontext = "ivr"\n'
@@ -32,14 +40,16 @@ def script(port: int) -> str:
         "far_ends = [{ answer_after_s = 0.5 }]\n"
     )
     calls = [
-        f'[[call]]\nname = "caller {n}"\nat_s = {n * 0.02:.2f}\ncaller = "49309{n:05d}"\n{common}'
+        f'[[call]]\nname = "visit {visit}, caller {n}"\nat_s = {visit * ROUND_S + QUIET_S + n * 0.02:.2f}\n'
+        f'caller = "49309{n:05d}"\n{common}'
+        for visit in range(ROUNDS)
         for n in range(CALLERS)
     ]
     return "\n".join(calls)
 
 
-def with_callers(made: Rig, path: Path) -> None:
-    """A second switch hands a hundred callers over, from the daemon's start on."""
+def with_callers(made: Rig, path: Path) -> Popen[bytes]:
+    """A second switch hands the callers over, its time counted from the daemon's start as the first's is."""
     callers_port, ivr_port = free_port(), free_port()
     made.settings["freeswitch"].append(
         {"name": "fs2", "port": callers_port, "password": "ClueCon", "reconnect_max_s": 1}
@@ -52,30 +62,68 @@ def with_callers(made: Rig, path: Path) -> None:
     made.open_accounts([f"49309{n:05d}" for n in range(CALLERS)], "5")
     file = path / "callers.toml"
     file.write_text(script(ivr_port))
-    made._spawn(
+    return made._spawn(
         "callers", "-m", "switch_adapters.scripted", "--listen", f"127.0.0.1:{callers_port}", "--quiet",
-        "--script", str(file),
+        "--exit-when-done", "--script", str(file),
     )  # fmt: skip
 
 
-def latency(url: str, name: str, callers: bool) -> tuple[list[int], int, float]:
-    """Waits for a yes in ms, how many calls were made from the menu, and the daemon's CPU seconds."""
+@dataclass(frozen=True)
+class Round:
+    """The answers of one round: while nobody was in the menus, and while the callers were."""
+
+    without: Answers
+    beside: Answers
+
+    @property
+    def p99s_ms(self) -> tuple[float, float]:
+        """Without them, with them."""
+        return p99_ms(self.without.waits_ms), p99_ms(self.beside.waits_ms)
+
+
+def p99_ms(waits_ms: list[int]) -> float:
+    """What one in a hundred waits longer than."""
+    return quantiles(waits_ms, n=100, method="inclusive")[98]
+
+
+def rounds(calls: list[Call]) -> list[Round]:
+    """Sort the calls by when they came."""
+    began_ms = min(call["offered_at_ms"] for call in calls)
+
+    def between(from_s: float, to_s: float) -> Answers:
+        return Answers.of(c for c in calls if from_s * 1000 <= c["offered_at_ms"] - began_ms < to_s * 1000)
+
+    starts_s = [number * ROUND_S for number in range(ROUNDS)]
+    return [
+        Round(between(at + APART_S, at + QUIET_S), between(at + QUIET_S, at + QUIET_S + STAYS_S))
+        for at in starts_s
+    ]
+
+
+def measured(url: str, name: str) -> list[tuple[str, str]]:
+    """The rows of one database."""
     accounts = [f"{name}-{number}" for number in range(500)]
     with tempfile.TemporaryDirectory() as folder, rig(Path(folder), url) as made:
-        if callers:
-            with_callers(made, Path(folder))
-        calls, spent_s = play(
-            made, accounts, "100", "--calls", str(PER_S * LOAD_S), "--per-s", str(PER_S),
-            "--talk-ms", "1000-8000",
+        visits = with_callers(made, Path(folder))
+        calls, _ = play(
+            made, accounts, "100", "--calls", str(PER_S * ROUND_S * ROUNDS), "--per-s", str(PER_S),
+            "--talk-ms", "1000-8000", patience_s=ROUND_S * ROUNDS + 120,
         )  # fmt: skip
-        if callers:
-            made.until(lambda: len(menu_calls(made)) == CALLERS, "calls from the menu are settled", 90)
-        made_here = len(menu_calls(made))
-    waits = [call["authorised_at_ms"] - call["offered_at_ms"] for call in calls if call["authorised_at_ms"]]
-    for call in calls:
-        if not call["authorised_at_ms"]:
-            print("no yes:", call)
-    return waits, made_here, spent_s
+        made.until(lambda: visits.poll() is not None, "the last visit ends", 90)
+        made_here, why = len(menu_calls(made)), refusals(made)
+    found = rounds(calls)
+    without = [wait for one in found for wait in one.without.waits_ms]
+    beside = [wait for one in found for wait in one.beside.waits_ms]
+    times = [f"{with_ms / without_ms:.2f}" for without_ms, with_ms in (one.p99s_ms for one in found)]
+    each = ", ".join("{:.0f} → {:.0f} ms".format(*one.p99s_ms) for one in found)
+    return [
+        (f"authorisation at {PER_S} calls/s, nobody in the menus, {name}", shares(without)),
+        (f"the same with {CALLERS} callers in the menus, {name}", shares(beside)),
+        (f"p99 with them against without, {name}", f"{p99_ms(beside) / p99_ms(without):.2f}"),
+        (f"the same in each of {ROUNDS} rounds, {name}", f"{', '.join(times)} ({each})"),
+        (f"calls made from the menus and settled, {name}", f"{made_here} of {CALLERS * ROUNDS}"),
+        (f"charged calls without a yes, {name}", Answers.of(calls).odd(why).removeprefix(", ") or "none"),
+    ]
 
 
 def menu_calls(made: Rig) -> list[object]:
@@ -85,25 +133,8 @@ def menu_calls(made: Rig) -> list[object]:
 
 def rows() -> list[tuple[str, str]]:
     """(what, figure) for the table of `make bench`."""
-    found = []
     with databases() as urls:
-        for name, url in urls:
-            quiet, _, quiet_s = latency(url, f"q{name}", callers=False)
-            busy, made_here, busy_s = latency(url, f"b{name}", callers=True)
-            p99 = [quantiles(waits, n=100, method="inclusive")[98] for waits in (quiet, busy)]
-            found += [
-                (f"authorisation at {PER_S} calls/s, nobody in the menus, {name}", shares(quiet)),
-                (
-                    f"the same with {CALLERS} callers in the menus, {made_here} calls made there, {name}",
-                    shares(busy),
-                ),
-                (f"p99 with them against without, {name}", f"{p99[1] / max(p99[0], 1):.2f}"),
-                (
-                    f"daemon CPU of the load, without and with them, {name}",
-                    f"{quiet_s:.1f} s, {busy_s:.1f} s",
-                ),
-            ]
-    return found
+        return [row for name, url in urls for row in measured(url, name)]
 
 
 if __name__ == "__main__":
