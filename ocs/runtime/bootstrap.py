@@ -49,7 +49,7 @@ from ocs.runtime.nas_doors import NasDoors
 from ocs.runtime.prepaid import Prepaid, make_prepaid
 from ocs.runtime.settings import Settings
 from ocs.runtime.threads import run_in
-from ocs.services.card_calls import PAYER_RULE
+from ocs.services.card_calls import PAYER_RULE, PREFIX
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.desk import Desk
 from ocs.services.directory import Directory
@@ -139,6 +139,7 @@ class System:
             records=RecordRepository(self.engine),
             pins=PrepaidPins(self.prepaid.pins),
             redeem=redeeming(self.prepaid.vouchers),
+            ours=lambda name: self.keeper is None or self.keeper.has(name),
         )
 
     @property
@@ -154,14 +155,15 @@ class System:
         """
         self.directory.warm()
         self.users.warm()
-        names = sorted({*self.switches, *self.linkless, *self.calls.open_switches()})
+        open_ones = self.calls.open_switches()
+        names = {*self.switches, *self.linkless, *open_ones}
         if self.keeper is None:
             log.info("recovering")
-            log.info("recovered", calls=self._recover(names))
+            log.info("recovered", calls=self._recover(sorted(names)))
             for switch in self.switches.values():
                 switch.start()
         else:
-            self.keeper.start(names)
+            self.keeper.start(sorted(names - {name for name in open_ones if self._is_stray(name)}))
         self.recovered = True
         self.doors.start()
         self.diameter.start()
@@ -172,7 +174,8 @@ class System:
         """This switch is ours from now on: take in its calls, open its door. Raises OutsideError."""
         if name == self.ivr.name:
             return  # of this life of the daemon: its calls are here
-        log.info("recovered", switch=name, calls=self._recover([name]))
+        if (calls := self._recover([name])) or not self._is_stray(name):
+            log.info("recovered", switch=name, calls=calls)
         if name in self.linkless:
             return  # whichever daemon it asks answers
         self.refresh_tariffs()  # its calls may have been answered at versions that we had dropped
@@ -182,11 +185,20 @@ class System:
 
     def let_go(self, name: str) -> None:
         """This switch is another daemon's: close its door, forget its calls as they are."""
+        if name == self.ivr.name:
+            self.ivr.let_go()
         if name in self.linkless:
             return
         if name in self.switches:
             self.switches[name].stop()
         self.charging.let_go(name)
+
+    def strays(self) -> list[str]:
+        """Switches of calls from menus, but our own, that have open calls. Raises OutsideError."""
+        return [name for name in self.calls.open_switches() if self._is_stray(name)]
+
+    def _is_stray(self, name: str) -> bool:
+        return name.startswith(PREFIX) and name != self.ivr.name
 
     def _recover(self, names: list[str]) -> int:
         policy = self.charging.desk.policy
@@ -324,10 +336,11 @@ class System:
         known = self.switches.get(switch)
         if known is None:
             raise NotFound(f"there is no switch {switch}", hint="ocs switch list")
-        if self.keeper is not None and not self.keeper.has(switch):
+        if self.keeper is None or self.keeper.has(switch):
+            known.cdrs.take_post(body, content_type)
+        elif not known.cdrs.take_card_post(body, content_type):
             # Refused and not passed on: mod_json_cdr then posts it to the next URL, and loses nothing.
             raise OutsideError(f"{switch} is linked to {self.keeper.holder(switch) or 'nobody'}, not here")
-        known.cdrs.take_post(body, content_type)
 
     def prune(self) -> None:
         """Forget what is too old to be asked for. Raises OutsideError."""
@@ -407,6 +420,7 @@ def build(
             let_go=system.let_go,
             announce=system.news.took,
             in_company=lambda: not system.signals.fault,
+            strays=system.strays,
         )
     return system
 

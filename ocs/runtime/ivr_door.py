@@ -7,6 +7,7 @@ What callers hear is in `ocs.runtime.ivr_voice`; far ends are bridges.
 
 from __future__ import annotations
 
+import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,15 +100,18 @@ class IvrDoor:
         records: Records,
         pins: Pins,
         redeem: Redeem,
+        ours: Callable[[str], bool] = lambda name: True,
     ) -> None:
-        """`daemon`: the name of this one among several, empty if it is the only one."""
+        """`daemon`: the name of this one among several, empty if it is the only one. `ours`: as CardCalls."""
         self._settings = settings
         self._charging = charging
         self._clock = clock
-        self.name = f"{PREFIX}{daemon}:{clock.now_ms():x}"[:64] if daemon else f"{PREFIX}cards"
-        """Of the calls' switch. Among several daemons each life has its own: no other takes it over."""
-        deadman_ms = (settings.deadman_margin_s + 1) * 1000  # the switch counts whole seconds
-        self.cards = CardCalls(self.name, charging, clock, deadman_ms=deadman_ms) if settings.dial else None
+        self.name = _life(daemon, charging.desk.new_call_id()) if daemon else f"{PREFIX}cards"
+        """Of the calls' switch. Among several daemons each life has its own."""
+        self.cards: CardCalls | None = None
+        if settings.dial:
+            deadman_ms = (settings.deadman_margin_s + 1) * 1000  # the switch counts whole seconds
+            self.cards = CardCalls(self.name, charging, clock, deadman_ms=deadman_ms, ours=ours)
         self._counts = IvrCounts(metrics)
         menus = settings.read_menus()
         self._voice = Voice(settings, menus, clock, self._counts.prompt_missing)
@@ -144,6 +148,11 @@ class IvrDoor:
         if self.server is not None:
             self.server.stop()
 
+    def let_go(self) -> None:
+        """Another daemon took the calls that were made here."""
+        if self.cards is not None:
+            self.cards.let_go()
+
     def _serve(self, session: OutboundSession) -> None:
         phone = SocketPhone(session, self._settings, self._voice, self._clock)
         IvrCall(self._desk, phone, session.variable(LANGUAGE_VARIABLE) or "").run()
@@ -159,6 +168,11 @@ class IvrDoor:
             code = find_account(desk.payer_rules, ChainMap(call, dict(phone.facts)), Mode.AUTHORISE)
         found = desk.directory.find(code) if code else None
         return found.code if found is not None and found.role is Role.CUSTOMER else None
+
+
+def _life(daemon: str, unique: str) -> str:
+    """A switch's name that no other life of a daemon has; it must pass through the switch's dial string."""
+    return f"{PREFIX}{re.sub('[^A-Za-z0-9_.-]', '-', daemon)[-24:]}:{unique}"
 
 
 class PrepaidPins:

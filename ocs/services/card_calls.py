@@ -88,7 +88,7 @@ class Line(Protocol):
     ) -> LineEnd:
         """Call the far end and let them talk; returns when that is over. It must end by itself granted_ms
         (and a margin) after its answer if no order comes. `on_answer` is told the time; it does not wait.
-        The leg's record by the telephone switch must name `switch`: should we be gone, nothing else tells of it.
+        The leg's record by the telephone switch must name `switch`: should we be gone, only that tells of it.
         """
         ...
 
@@ -130,13 +130,25 @@ class _Open:
 class CardCalls:
     """The switch of these calls (`ocs.ports.Switch`). `place` runs in the caller's greenlet."""
 
-    def __init__(self, name: str, charging: ChargeCalls, clock: Clock, *, deadman_ms: int = 2_000) -> None:
-        """deadman_ms: how long after the paid end the dead-man's switch ends a far end at the latest."""
+    def __init__(
+        self,
+        name: str,
+        charging: ChargeCalls,
+        clock: Clock,
+        *,
+        deadman_ms: int = 2_000,
+        ours: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        """deadman_ms: how long after the paid end the dead-man's switch ends a far end at the latest.
+
+        ours: is the switch of this name this daemon's now? Else no call is made: another may settle it.
+        """
         assert name.startswith(PREFIX)
         self.name = name
         self._charging = charging
         self._clock = clock
         self._grace_ms = deadman_ms + GRACE_MS
+        self._ours = ours
         self._open: dict[str, _Open] = {}
         charging.attach(self)
 
@@ -147,6 +159,9 @@ class CardCalls:
 
     def place(self, line: Line, account: str, origin: str, destination: str) -> Placed:
         """Make a call for an account; returns when it is settled. It never raises for what the line does."""
+        if not self._ours(self.name):
+            log.warning("card_call_refused", switch=self.name, why="its lease is not ours")
+            return Placed(refusal=Refusal.UNAVAILABLE)
         opened = self._open[line.channel] = _Open(line)
         try:
             return self._place(opened, account, origin, destination)
@@ -158,6 +173,15 @@ class CardCalls:
         for opened in list(self._open.values()):
             opened.cut = opened.cut or "stopping"
             opened.line.abandon()
+
+    def let_go(self) -> None:
+        """Another daemon has these calls: end their far ends, forget them as they are. It settles them by the
+        telephone switch's records.
+        """
+        for opened in list(self._open.values()):
+            opened.line.abandon()
+        self._charging.let_go(self.name)
+        self._charging.attach(self)
 
     def _place(self, opened: _Open, account: str, origin: str, destination: str) -> Placed:
         channel = opened.line.channel

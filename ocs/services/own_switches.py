@@ -9,6 +9,9 @@ While the database is away nothing can be renewed and nobody can take over, so t
 calls go on to the end of what is paid. Only when it has lost sight of the other daemons too (Redis) must it
 be the one that is cut off; then it lets go before another may take over. Money does not depend on any of
 this: whoever settles a call, it is settled once, under the lock of its accounts.
+
+Some switches live and die with a daemon (those of calls from its menus). To others they are strays, watched
+as long as they have open calls: taken over like any switch when their daemon is gone, free when all is over.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ class _Claim:
     read_ms: int = 0
     first: bool = True
     """Not looked at yet in this life of the daemon."""
+    stray: bool = False
+    """Not of the settings: another daemon's, as long as that lives."""
     has_link: bool = False
     lock: RLock = field(default_factory=RLock)
 
@@ -47,9 +52,10 @@ class _Claim:
 class SwitchKeeper:
     """Takes, keeps and loses switches.
 
-    `take_over(name)` opens a switch's door, first taking in its calls (OutsideError: not now); `let_go(name)`
-    closes it and forgets the calls, as they are. `announce(lease)` tells the other daemons of a taking;
-    `in_company()`: can they be reached?
+    `take_over(name)` opens a switch's door, first taking in its calls (OutsideError: not now), and is asked
+    again for a stray that we have, while it has open calls; `let_go(name)` closes it and forgets the calls as
+    they are. `announce(lease)` tells the other daemons of a taking; `in_company()`: can they be reached?
+    `strays()`: names of the strays that have open calls (OutsideError).
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class SwitchKeeper:
         let_go: Callable[[str], None],
         announce: Callable[[Lease], None],
         in_company: Callable[[], bool],
+        strays: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.owner = owner
         self._leases = leases
@@ -73,6 +80,7 @@ class SwitchKeeper:
         self._let_go = let_go
         self._announce = announce
         self._in_company = in_company
+        self._strays = strays
         self._claims: dict[str, _Claim] = {}
         self._stopping = False
         self._asking = 0
@@ -83,11 +91,10 @@ class SwitchKeeper:
         return self._asking == 0
 
     def start(self, names: Iterable[str]) -> None:
-        """Look at each switch now, and from now on."""
+        """Look at each switch now, and from now on; at strays, too."""
         for name in names:
-            claim = self._claims[name] = _Claim(name)
-            self._beat(claim)
-            self._watch(claim)
+            self._claim(_Claim(name))
+        self._look_around()
 
     def stop(self) -> None:
         """Take and lose nothing more."""
@@ -123,10 +130,57 @@ class SwitchKeeper:
         if claim is not None and claim.lease is not None and claim.lease.fence < fence:
             self._lose(claim, claim.lease, f"taken over by {owner}")
 
+    def _claim(self, claim: _Claim) -> None:
+        self._claims[claim.name] = claim
+        self._beat(claim)
+        self._watch(claim)
+
+    # --- strays ----------------------------------------------------------------------------------
+
+    def _look_around(self) -> None:
+        """Each lease time: which strays are there, and which of ours need us no more?"""
+        if self._stopping:
+            return
+        self._asking += 1
+        try:
+            strays = set(self._strays())
+            for name in sorted(strays - self._claims.keys()):
+                self._claim(_Claim(name, stray=True))
+            for claim in [claim for claim in self._claims.values() if claim.stray]:
+                if claim.name not in strays:
+                    self._free(claim)
+                else:
+                    self._take_again(claim)
+        except OutsideError as fault:
+            log.warning("strays_unknown", error=fault.message)
+        except Exception:
+            log.exception("strays_failed")
+        finally:
+            self._asking -= 1
+            self._clock.call_at(self._clock.now_ms() + self._lease_ms, self._look_around)
+
+    def _take_again(self, claim: _Claim) -> None:
+        """Its daemon may have written down a call after we had read them, and before it knew of us."""
+        with claim.lock:
+            if claim.has_link and claim.lease is not None:
+                self._take_over(claim.name)
+
+    def _free(self, claim: _Claim) -> None:
+        """Its calls are over: nobody need have it, unless its daemon lives and wants it back."""
+        del self._claims[claim.name]
+        lease, claim.lease = claim.lease, None
+        with claim.lock:
+            if claim.has_link:
+                claim.has_link = False
+                self._let_go(claim.name)
+        if lease is not None:
+            self._leases.release(lease)
+            log.info("switch_free", switch=claim.name)
+
     # --- signs of life ---------------------------------------------------------------------------
 
     def _beat(self, claim: _Claim) -> None:
-        if self._stopping:
+        if self._stopping or self._claims.get(claim.name) is not claim:
             return
         started_ms = self._clock.monotonic_ms()
         self._asking += 1
@@ -208,7 +262,7 @@ class SwitchKeeper:
 
     def _watch(self, claim: _Claim) -> None:
         """Apart from the beats, which may hang with the database: has the lease run out unseen by all?"""
-        if self._stopping:
+        if self._stopping or self._claims.get(claim.name) is not claim:
             return
         lease = claim.lease
         if lease is not None and self._clock.monotonic_ms() - claim.renewed_ms >= self._lease_ms:

@@ -30,7 +30,8 @@ def recover_calls(
     clock: Clock,
     policy: Policy,
 ) -> int:
-    """Take in every open call of these switches. `load(switch)` gives the stored snapshots; returns how many.
+    """Take in every open call of these switches that is not here. `load(switch)` gives the stored snapshots;
+    returns how many were taken in.
 
     Raises OutsideError if the database is away: a daemon that does not know its open calls must not start.
     """
@@ -38,6 +39,8 @@ def recover_calls(
     for switch in switches:
         for snapshot in load(switch):
             session = from_row(snapshot)
+            if charging.calls.by_id(session.call_id) is not None:
+                continue
             now_ms = clock.now_ms()
             if _in_doubt(session):
                 session = react(session, SwitchLost(now_ms), Now(now_ms, policy)).session

@@ -32,8 +32,8 @@ _MAX_BYTES: Final = 4 * 1024 * 1024
 _RECEIVED: Final = ("recv_bye", "recv_cancel", "recv_refuse")
 
 CARD_VARIABLE: Final = "ocs_card_switch"
-"""Names the calls' switch of a far end that the menus called. It finds a call only together with the leg's own
-id, which we make: on any other leg it finds nothing."""
+"""Names the calls' switch of a far end that the menus called. It finds a call only with the leg's id, which
+we make: on any other leg it finds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,16 @@ class CdrIntake:
     def take_post(self, body: bytes, content_type: str) -> Cdr:
         """One HTTP request's body. Raises CallerError (answer 400: mod_json_cdr then keeps it in a file)."""
         return self._take(lambda: read_post(body, content_type))
+
+    def take_card_post(self, body: bytes, content_type: str) -> bool:
+        """The same where the switch's link is not ours: only far ends' of the menus are taken. Was it one?"""
+        try:
+            card_switch = read_post(body, content_type).card_switch
+        except CallerError:
+            return False  # for the one that has the link to say
+        if card_switch:
+            self.take_post(body, content_type)
+        return bool(card_switch)
 
     def take_document(self, document: bytes) -> Cdr:
         """One document. Raises CallerError."""

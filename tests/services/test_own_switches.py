@@ -50,6 +50,7 @@ class Daemon:
     links: set[str]
     alone: bool = False
     broken: bool = False
+    strays: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -60,15 +61,16 @@ class Site:
     store: MemoryLeases = field(default_factory=MemoryLeases)
     daemons: dict[str, Daemon] = field(default_factory=dict)
 
-    def start(self, owner: str, *names: str) -> Daemon:
+    def start(self, owner: str, *names: str, strays: tuple[str, ...] = ()) -> Daemon:
         leases, log, links = Fragile(self.store), [], set()  # type: ignore[var-annotated]
 
         def take_over(name: str) -> None:
             if made.broken:
                 raise OutsideError("the database is away")
-            assert name not in links
+            assert name not in links or name in made.strays
+            if name not in links:
+                log.append(f"took {name}")
             links.add(name)
-            log.append(f"took {name}")
 
         def let_go(name: str) -> None:
             links.discard(name)
@@ -88,8 +90,9 @@ class Site:
             let_go=let_go,
             announce=announce,
             in_company=lambda: not made.alone,
+            strays=lambda: made.strays,
         )
-        made = Daemon(keeper, leases, log, links)
+        made = Daemon(keeper, leases, log, links, strays=list(strays))
         self.daemons[owner] = made
         keeper.start(names or ("fs1",))
         self.wait(0)
@@ -208,3 +211,70 @@ def test_a_taking_that_cannot_read_the_calls_is_given_back_and_tried_again(site:
     b.broken = False
     site.wait(LEASE_S)
     assert b.links == {"fs1"}
+
+
+# --- switches that live and die with a daemon ---
+
+
+def test_the_stray_of_one_that_lives_is_watched_and_not_touched(site: Site) -> None:
+    b = site.start("b", "ivr:b")
+    a = site.start("a", strays=("ivr:b",))
+    site.wait(300)
+    assert (a.log, b.log) == (["took fs1"], ["took ivr:b"])
+
+
+def test_the_stray_of_one_that_died_is_taken_when_its_lease_has_stood_still_and_free_when_all_is_over(
+    site: Site,
+) -> None:
+    b, a = site.start("b", "ivr:b"), site.start("a")
+    site.wait(60)
+    a.strays.append("ivr:b")
+    site.wait(LEASE_S)
+    site.kill(b)
+    site.wait(LEASE_S - 1)
+    assert "took ivr:b" not in a.log
+    site.wait(2 * LEASE_S)
+    assert a.log.count("took ivr:b") == 1
+    site.wait(60)
+    assert a.keeper.has("ivr:b")
+    a.strays.clear()
+    site.wait(LEASE_S)
+    assert not a.keeper.has("ivr:b")
+    assert a.leases.look("ivr:b").owner == ""  # type: ignore[union-attr]
+    site.wait(300)
+    assert a.log.count("took ivr:b") == 1
+
+
+def test_one_of_two_takes_a_stray(site: Site) -> None:
+    b = site.start("b", "ivr:b")
+    both = [site.start(name, strays=("ivr:b",)) for name in ("a", "c")]
+    site.kill(b)
+    site.wait(300)
+    assert sum(daemon.log.count("took ivr:b") for daemon in both) == 1
+
+
+def test_one_that_was_followed_has_its_own_switch_back_when_the_other_is_done(site: Site) -> None:
+    b, a = site.start("b", "ivr:b"), site.start("a", strays=("ivr:b",))
+    b.leases.away = True
+    site.wait(3 * LEASE_S)
+    assert (a.log, b.log) == (["took fs1", "took ivr:b"], ["took ivr:b", "let ivr:b go"])
+    b.leases.away = False
+    site.wait(60)
+    assert not b.keeper.has("ivr:b")
+    a.strays.clear()
+    site.wait(2 * LEASE_S)
+    assert b.log[-1] == "took ivr:b"
+
+
+def test_strays_that_cannot_be_read_now_are_read_later(site: Site) -> None:
+    a = site.start("a")
+    a.keeper._strays = out_of_reach
+    site.wait(60)
+    a.keeper._strays = lambda: ("ivr:b",)
+    a.strays.append("ivr:b")
+    site.wait(LEASE_S)
+    assert a.log == ["took fs1", "took ivr:b"]  # nobody ever had it
+
+
+def out_of_reach() -> tuple[str, ...]:
+    raise OutsideError("the database is away")
