@@ -63,7 +63,7 @@ class SwitchOrders:
             case Limit(until_ms=until_ms) if took:
                 # The switch found the channel: no better proof of life. (That we ask for more is none.)
                 now_ms = call.proven_at_ms = self.desk.clock.now_ms()
-                call.session = but(session, told_ms=until_ms - (session.answered_at_ms or until_ms))
+                call.session = but(session, told_ms=until_ms - (session.began_ms or until_ms))
                 if session.state is State.IN_DOUBT:
                     self._post(call, CallFound(now_ms, session.answered_at_ms))
             case Limit() if session.state is not State.IN_DOUBT:  # again would forget that listings lack it

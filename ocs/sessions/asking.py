@@ -44,6 +44,8 @@ def first_slice_granted(s: Session, event: Granted, now: Now) -> Reaction:
     )
     if s.mode is Mode.WATCH:
         return Reaction(held)
+    if s.reach.grace_ms is None:
+        held = but(held, allowed_at_ms=now.at_ms)
     return Reaction(held, (Tell(Allow(s.call_id, s.live_channel, event.granted_ms, s.destination)),))
 
 

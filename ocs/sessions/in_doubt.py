@@ -95,9 +95,11 @@ def never_heard_of_again(s: Session, event: StaleDue, now: Now) -> Reaction:
     if s.reach.grace_ms is not None and s.gone_at_ms is None:
         return (rang_too_long if s.answered_at_ms is None else end_not_reported)(s, event, now)
     proven = max(s.answered_at_ms or 0, s.proven_at_ms)
+    # Where clocks differ, the later beginning counts: what is not proven is not charged.
+    began = max(s.answered_at_ms or proven, s.began_ms or proven)
     last = Ended(
         at_ms=proven,
-        duration_ms=0 if s.answered_at_ms is None else proven - s.answered_at_ms,
+        duration_ms=max(0, proven - began),
         cause="SWITCH_RESTARTED" if "switch_restarted" in s.marks else "LOST",
         ended_by=EndedBy.SWITCH,
         source="resync",

@@ -22,10 +22,11 @@ def confirm(s: Session, answered_at_ms: int, now: Now) -> Reaction:
 def extend(s: Session, now: Now) -> Reaction:
     """Ask for the next slice, so that what has passed is covered too."""
     assert s.answered_at_ms is not None
+    assert s.began_ms is not None
     if s.cut_why == "operator":
         return Reaction(s)  # money calls off a cut for want of money, not an order
     # A call found alive past its paid end (link lost, switch timer failed) must be covered up to now first.
-    elapsed_ms = max(s.granted_ms, now.at_ms - s.answered_at_ms)
+    elapsed_ms = max(s.granted_ms, now.at_ms - s.began_ms)
     total = min(elapsed_ms + now.policy.slice_ms, s.longest_ms)
     if total <= s.granted_ms and s.retry_at_ms is None:
         return Reaction(but(s, state=DRAINING, final=True))

@@ -132,6 +132,8 @@ class Session:
     handles: Mapping[str, str] = field(default_factory=dict)
     legs: tuple[Leg, ...] = ()
     state: State = State.NEW
+    allowed_at_ms: int = 0
+    """Of a call that its switch parked for it: when it got our yes, by our clock."""
     ringing_at_ms: int | None = None
     answered_at_ms: int | None = None
     our_answered_at_ms: int | None = None
@@ -181,11 +183,26 @@ class Session:
     """Of a metered session that is settled: what its first payer owes for it, in that leg's currency."""
 
     @property
+    def began_ms(self) -> int | None:
+        """When the meter began, by our clock; None before the answer.
+
+        The switch tells the answer by its own clock. If that says that a call which waited for our yes was
+        answered before it, or after we heard of it, it is wrong, and the moment when we heard counts. Else
+        a switch whose clock is ahead would end calls before we ask for more, one that is behind have us cut
+        them at once. (A call may have been answered before it was offered: so the switch's own times say.)
+        """
+        answered, heard = self.answered_at_ms, self.our_answered_at_ms
+        if answered is None or heard is None:
+            return answered
+        wrong = answered > heard or self.offered_at_ms <= answered < self.allowed_at_ms
+        return heard if wrong else answered
+
+    @property
     def paid_until_ms(self) -> int | None:
         """When what is held runs out, or the longest call is reached; None before the answer."""
-        if self.answered_at_ms is None or self.reach.metered:
+        if self.began_ms is None or self.reach.metered:
             return None
-        return self.answered_at_ms + min(self.granted_ms, self.longest_ms)
+        return self.began_ms + min(self.granted_ms, self.longest_ms)
 
     @property
     def usable_ms(self) -> int:

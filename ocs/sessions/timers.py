@@ -23,7 +23,7 @@ def timers(s: Session, now: Now) -> dict[type, int]:
         if s.reach.grace_ms is not None:
             due[StaleDue] = _recorded(s, policy) or _let_go(s, s.reach.grace_ms, policy)
         elif not s.cut_why:
-            due[StaleDue] = s.offered_at_ms + policy.ring_timeout_ms
+            due[StaleDue] = max(s.offered_at_ms, s.allowed_at_ms) + policy.ring_timeout_ms
     elif s.state in (State.TALKING, State.DRAINING):
         paid_until = s.paid_until_ms
         assert paid_until is not None
