@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -40,16 +40,20 @@ def free_port() -> int:
         return port
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes], said: Callable[[], str] = str) -> None:
+    """Until somebody listens on a port of the loopback. said: its log, for the message if it does not.
+
+    Raises RuntimeError if the process ends before, or takes too long.
+    """
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {said()[-3000:]}")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise RuntimeError(f"{process.args!r} did not listen within {START_TIMEOUT_S} s")
+    raise RuntimeError(f"{process.args!r} did not listen within {START_TIMEOUT_S} s: {said()[-3000:]}")
 
 
 class PostgresServer:
@@ -135,7 +139,7 @@ def postgresql(*, durable: bool = False) -> Iterator[PostgresServer]:
             cwd=home,
         )
         try:
-            _wait_for(port, process)
+            wait_for(port, process)
             server = PostgresServer(port)
             server.wait_until_up()
             yield server
@@ -164,7 +168,7 @@ def redis() -> Iterator[str]:
         stdout=subprocess.DEVNULL,
     )
     try:
-        _wait_for(port, process)
+        wait_for(port, process)
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.terminate()

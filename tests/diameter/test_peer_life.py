@@ -143,7 +143,8 @@ def test_what_was_asked_before_a_good_bye_is_still_answered() -> None:
         assert peer.hear().hop_by_hop == 5
 
 
-def test_our_own_stop_is_said_and_waits_for_answers_and_consent() -> None:
+def asked_while_commits_wait() -> tuple[Site, Caller, Event]:
+    """A site that has had request 5 of a peer and answers once its commit goes through."""
     commit = Event()
 
     def handle(message: Message, _: object) -> bytes:
@@ -154,6 +155,11 @@ def test_our_own_stop_is_said_and_waits_for_answers_and_consent() -> None:
     peer = met(ours)
     peer.send(peer.ccr(5))
     until(lambda: ours.handled)
+    return ours, peer, commit
+
+
+def test_our_own_stop_is_said_and_waits_for_answers_and_consent() -> None:
+    ours, peer, commit = asked_while_commits_wait()
     stopping = gevent.spawn(ours.server.stop)
     dpr = peer.hear()
     assert (dpr.code, dpr.is_request, dpr.is_proxiable) == (DPR, True, False)
@@ -192,16 +198,7 @@ def test_kamailio_never_consents_and_leaves_closing_to_us() -> None:
 
 
 def test_a_slow_commit_outlasts_a_peer_that_does_not_consent() -> None:
-    commit = Event()
-
-    def handle(message: Message, _: object) -> bytes:
-        commit.wait()
-        return ours.answer(message)
-
-    ours = Site(handle=handle)
-    peer = met(ours)
-    peer.send(peer.ccr(5))
-    until(lambda: ours.handled)
+    ours, peer, commit = asked_while_commits_wait()
     stopping = gevent.spawn(ours.server.stop)
     peer.hear()
     ours.advance(3_000)

@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from hashlib import md5
 from pathlib import Path
@@ -27,7 +25,7 @@ from switch_adapters.diameter import names, wire
 from switch_adapters.diameter.codes import Application, Command
 from tests.diameter.responder import read_message
 from tests.end_to_end.kamailio_rig import ProxyRig
-from tests.servers import START_TIMEOUT_S, Missing, free_port
+from tests.servers import Missing, free_port, wait_for
 
 CONF: Final = Path(__file__).parents[2] / "docker" / "kamailio-ims"
 MODULES: Final = ("cdp", "cdp_avp", "ims_charging", "ims_dialog", "jansson", "auth_db", "db_text", "rtimer")
@@ -115,14 +113,8 @@ class Relay:
                 [FREEDIAMETER, "-c", str(self.path / "freediameter.conf")], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, env={"PATH": os.environ["PATH"]},
             )  # fmt: skip
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            assert self._process.poll() is None, self.log()[-3000:]
-            assert time.monotonic() < deadline, self.log()[-3000:]
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
-                    return self
-            time.sleep(0.05)
+        wait_for(self._port, self._process, self.log)
+        return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:

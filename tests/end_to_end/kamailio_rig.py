@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from tests.live.sipp import PATIENCE_S, SIPP, Message, Sipp, until
-from tests.servers import START_TIMEOUT_S, Missing, free_port
+from tests.servers import START_TIMEOUT_S, Missing, free_port, wait_for
 
 CONF: Final = Path(__file__).parents[2] / "docker" / "kamailio"
 SCENARIOS: Final = Path(__file__).parent / "sipp"
@@ -170,14 +170,7 @@ class ProxyRig:
                 [str(self._conf / "start.sh")], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={"PATH": os.environ["PATH"] + ":/usr/sbin", **self._settings}, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            assert self._process.poll() is None, self.log()[-3000:]
-            assert time.monotonic() < deadline, self.log()[-3000:]
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.rpc_port)) == 0:
-                    return
-            time.sleep(0.05)
+        wait_for(self.rpc_port, self._process, self.log)
 
     def stop(self) -> None:
         """End Kamailio, if it runs; its calls are lost, as in a restart."""

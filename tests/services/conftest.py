@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from db.check import check
+from db.engine import make_engine
+from ocs.runtime.clock import ManualClock
 from tests.services.credit_twins import CreditLab
 from tests.services.desk import SPEC, TestDesk
 from tests.services.nas_twins import NasLab, ScriptedControl
+from tests.services.prepaid_desk import open_accounts
 
 
 @pytest.fixture
@@ -46,6 +50,20 @@ def credit(desk: TestDesk, ann: int) -> CreditLab:
 def two(desk: TestDesk, ann: int) -> CreditLab:
     """The client at one of several daemons."""
     return CreditLab(desk, alone=False)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """The accounts of a `PrepaidDesk`, on each of the two databases in turn."""
+    engine = make_engine(database_url)
+    open_accounts(engine)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -16,23 +16,10 @@ from ocs.runtime.clock import ManualClock
 from ocs.services.check_digits import is_checked
 from ocs.services.lockout import Locked
 from ocs.services.pins import CARD_DIGITS, RESET_DIGITS, Verified, Wrong
-from tests.services.prepaid_desk import POLICY, PrepaidDesk, open_accounts, open_desk
+from tests.services.prepaid_desk import POLICY, PrepaidDesk, open_desk
 
 MINUTE = 60_000
 PIN = "493817"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(database_url)
-    open_accounts(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

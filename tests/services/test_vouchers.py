@@ -25,24 +25,11 @@ from ocs.services.keyed_hash import Keys
 from ocs.services.lockout import Locked
 from ocs.services.manage_accounts import NewAllowance
 from ocs.services.vouchers import BITE, CODE_DIGITS, MAX_COUNT, NewBatch, Vouchers, new_code, read_code
-from tests.services.prepaid_desk import KEY, POLICY, PrepaidDesk, open_accounts, open_desk
+from tests.services.prepaid_desk import KEY, POLICY, PrepaidDesk, open_desk
 
 MINUTE = 60_000
 UNKNOWN = NotRedeemed(VoucherRefusal.UNKNOWN)
 MONEY = {"currency": "EUR", "ticks": 100_000}
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(database_url)
-    open_accounts(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
