@@ -65,6 +65,7 @@ def list_(session: Session, limit: int, **wanted: str | None) -> None:
 def export(session: Session, form: str, output: BinaryIO, **wanted: str | None) -> None:
     """All records, oldest first, as CSV or JSON lines; the lines have the charge's explanation too."""
     with session.client() as client:
+        form = "jsonl" if session.as_json else form
         reply = client.open("GET", "/v1/cdrs/export", query={**wanted, "format": form})
         total = int(reply.headers.get("ocs-total", "0"))
         quiet = output in (sys.stdout.buffer,) and sys.stdout.isatty()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import sys
 import uuid
@@ -141,7 +142,7 @@ def show(session: Session, batch: str, limit: int) -> None:
     """One batch and its first vouchers, without codes."""
     with session.client() as client:
         found = client.get(f"/v1/voucher-batches/{part(batch)}")
-        found["list"] = list(_vouchers(client, batch, limit))
+        found["list"] = _vouchers(client, batch, limit)
 
     def people() -> None:
         _print(found)
@@ -159,23 +160,32 @@ def show(session: Session, batch: str, limit: int) -> None:
 @click.option("-o", "--output", type=click.File("w", encoding="utf-8"), default="-")
 def export(session: Session, batch: str, output: TextIO) -> None:
     """What became of each voucher of a batch, as CSV. Codes stand in what `create` wrote, only there."""
-    names = ["batch", "serial", "status", "account", "redeemed_at", "transfer_id", "expires_at"]
     with session.client() as client:
-        sheet = csv.DictWriter(output, names, extrasaction="ignore")
-        sheet.writeheader()
-        sheet.writerows(_vouchers(client, batch, 100_000))
+        found = _vouchers(client, batch, 100_000)
+    if session.as_json:
+        output.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        return
+    names = ["batch", "serial", "status", "account", "redeemed_at", "transfer_id", "expires_at"]
+    sheet = csv.DictWriter(output, names, extrasaction="ignore")
+    sheet.writeheader()
+    sheet.writerows(found)
 
 
-def _vouchers(client: Client, batch: str, limit: int) -> Iterator[dict[str, Any]]:
-    yield from client.pages(f"/v1/voucher-batches/{part(batch)}/vouchers", "vouchers", "serial", limit)
+def _vouchers(client: Client, batch: str, limit: int) -> list[dict[str, Any]]:
+    return client.pages(f"/v1/voucher-batches/{part(batch)}/vouchers", "vouchers", "serial", limit)
 
 
-@leaf(group, "lookup", "ocs voucher lookup '5081 7731 0042 9936'")
+def _code(given: str) -> str:
+    """As given, or from standard input: what stands on a command line, all who are logged in can read."""
+    return sys.stdin.readline().strip() if given == "-" else given
+
+
+@leaf(group, "lookup", "ocs voucher lookup '5081 7731 0042 9936'", "ocs voucher lookup - < code.txt")
 @click.argument("code")
 def lookup(session: Session, code: str) -> None:
-    """What became of the voucher with this code, as a customer reads it out."""
+    """What became of the voucher with this code, as a customer reads it out. - is standard input."""
     with session.client() as client:
-        found = client.post("/v1/voucher-lookups", {"code": code})
+        found = client.post("/v1/voucher-lookups", {"code": _code(code)})
     session.show(found, lambda: _print_voucher(found))
 
 
@@ -184,8 +194,8 @@ def lookup(session: Session, code: str) -> None:
 @click.argument("code")
 @click.option("--key", help="Idempotency key: repeating the command with it gets the first answer.")
 def redeem(session: Session, account: str, code: str, key: str | None) -> None:
-    """Use a voucher up for an account. Calls that run out of money go on."""
-    key = key or f"cli-{uuid.uuid4()}"
+    """Use a voucher up for an account. Calls that run out of money go on. - is standard input."""
+    code, key = _code(code), key or f"cli-{uuid.uuid4()}"
     with session.client() as client:
         try:
             done = client.post(f"/v1/accounts/{part(account)}/vouchers", {"code": code}, key=key)

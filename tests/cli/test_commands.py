@@ -160,7 +160,10 @@ def test_records_are_listed_and_exported(shell: Shell, tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     shell.ok("cdr", "export", "-o", str(path))
     assert len(list(csv.DictReader(io.StringIO(path.read_text())))) == 30
+    shell.ok("cdr", "export", "--json", "-o", str(path))
+    lines = path.read_text()
     shell.ok("cdr", "export", "--format", "jsonl", "-o", str(path))
+    assert path.read_text() == lines
     assert [json.loads(line)["call_id"] for line in path.read_text().splitlines()][:2] == ["c0000", "c0001"]
 
 

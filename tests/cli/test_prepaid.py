@@ -73,6 +73,34 @@ def test_from_making_to_using(shell: Shell) -> None:
     assert "1 ready" in shell.ok("voucher", "show", "ten", "--offline")
 
 
+def test_a_batch_that_is_not_there_leaves_the_file_of_an_earlier_export_as_it_was(
+    shell: Shell, tmp_path: Path
+) -> None:
+    make(shell)
+    path = tmp_path / "used.csv"
+    shell.ok("voucher", "export", "ten", "-o", str(path), "--offline")
+    before = path.read_text()
+    assert shell("voucher", "export", "nobody", "-o", str(path), "--offline").code == 3
+    assert path.read_text() == before
+    listed = json.loads(shell.ok("voucher", "export", "ten", "--json", "--offline"))
+    assert [row["serial"] for row in listed] == [1, 2]
+
+
+def test_a_code_need_not_stand_in_the_list_of_processes(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, other = make(shell)
+    for given, words, told in (
+        (used, ("redeem", "alice"), "10.00 EUR for alice"),
+        (used, ("lookup",), "used"),
+        (other, ("lookup",), "ready"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{given}\n"))
+        assert told in shell.ok("voucher", *words, "-", "--offline")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert shell("voucher", "lookup", "-", "--offline").code == 2
+
+
 def test_money_of_a_voucher_may_be_good_for_some_days(shell: Shell) -> None:
     first, _ = make(shell, "--value", "10", "--currency", "EUR", "--valid-days", "90")
     assert "good for 90 days, from redemption" in shell.ok("voucher", "show", "ten", "--offline")
