@@ -11,9 +11,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
-    String,
     cast,
-    exists,
     func,
     insert,
     select,
@@ -118,8 +116,8 @@ class AccountRepository:
                     )
 
     def expired(self, before_ms: int, *, after: int, limit: int) -> Sequence[Expired]:
-        """Accounts whose date was at `before_ms` or earlier, on which no call holds and from which nothing
-        was taken for this date, with what lay there then and still does; by id, those beyond `after`."""
+        """Accounts whose date was at `before_ms` or earlier and on which no call holds, with what lay there
+        at their date and still does, if anything; by id, those beyond `after`."""
         came_since = (
             select(cast(func.coalesce(func.sum(postings.c.ticks), 0), BigInteger))
             .join(transfers, transfers.c.transfer_id == postings.c.transfer_id)
@@ -130,7 +128,6 @@ class AccountRepository:
             )
             .scalar_subquery()
         )
-        date = cast(accounts.c.account_id, String) + ":" + cast(accounts.c.credit_expires_at_ms, String)
         left = (
             select(
                 accounts.c.account_id,
@@ -144,7 +141,6 @@ class AccountRepository:
                 accounts.c.balance_ticks > 0,
                 accounts.c.held_ticks == 0,
                 accounts.c.account_id > after,
-                ~exists().where(transfers.c.key == "forfeit:" + date),
             )
             .subquery()
         )

@@ -77,6 +77,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
         values={**_BALANCE, "units": Kind.ITEMS},
         items={"minutes": Kind.NUMBER, "until": Kind.DAY},
     ),
+    "validity": Action(frozenset({"valid", "expired", "nothing"}), values={"until": Kind.DAY}),
     "last_calls": Action(
         frozenset({"some", "none"}),
         values={"calls": Kind.ITEMS},

@@ -42,8 +42,8 @@ class ExpiredAccounts(Protocol):
     """Where accounts stand (`db.repositories.accounts.AccountRepository`). Each raises OutsideError."""
 
     def expired(self, before_ms: int, *, after: int, limit: int) -> Sequence[Expired]:
-        """Accounts whose date was at `before_ms` or earlier, on which no call holds and from which nothing
-        was taken for this date; by id, those beyond `after`."""
+        """Accounts whose date was at `before_ms` or earlier, with such money, and on which no call holds; by
+        id, those beyond `after`."""
         ...
 
     def house_account(self, kind: AccountKind, currency: str) -> int:

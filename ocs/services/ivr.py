@@ -278,6 +278,8 @@ class IvrCall:
         match action:
             case "balance":
                 return self._balance()
+            case "validity":
+                return self._validity()
             case "last_calls":
                 return self._last_calls()
             case "how_long":
@@ -330,6 +332,14 @@ class IvrCall:
         included = _included(view.allowances, self._desk.clock.now_ms())
         values = {"balance": Money(view.balance_ticks, view.currency)}
         return Result("units" if included else "money", values, {"units": included})
+
+    def _validity(self) -> Result:
+        """Until when the money is good; nothing to say of money without a date, or where there is none."""
+        view = self._view()
+        if view.credit_expires_at_ms is None or view.balance_ticks <= 0:
+            return Result("nothing")
+        expired = view.expired_at(self._desk.clock.now_ms())
+        return Result("expired" if expired else "valid", {"until": _last_day(view.credit_expires_at_ms)})
 
     def _last_calls(self) -> Result:
         rows = self._desk.records.page(
@@ -416,9 +426,14 @@ def _included(allowances: Sequence[AllowanceView], now_ms: int) -> Items:
             continue
         item: dict[str, Value] = {"minutes": Count(minutes)}
         if one.expires_at_ms is not None:
-            item["until"] = Day(one.expires_at_ms)
+            item["until"] = _last_day(one.expires_at_ms)
         told.append(item)
     return tuple(told)
+
+
+def _last_day(expires_at_ms: int) -> Day:
+    """Midnight is the end of the day before."""
+    return Day(expires_at_ms - 1)
 
 
 def _told(row: Mapping[str, Any]) -> Mapping[str, Value]:

@@ -32,7 +32,7 @@ def test_a_language_that_the_menus_lack_is_told(tmp_path: Path) -> None:
 def test_config_check_says_all_that_is_wrong_with_the_menus(tmp_path: Path) -> None:
     menus = tmp_path / "menus.toml"
     menus.write_text(
-        default_menus().replace('start = "hello"', 'start = "hullo"').replace('end = "bye"', 'end = "main"')
+        default_menus().replace('start = "arrive"', 'start = "hullo"').replace('end = "bye"', 'end = "main"')
     )
     config = tmp_path / "ocs.toml"
     config.write_text(f'[ivr]\nmenus = "{menus}"\n')

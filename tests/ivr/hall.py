@@ -55,6 +55,8 @@ class Hall:
         self.lab = lab
         self.pins = KnownPins()
         self.vouchers: dict[str, str] = {"100200300400": "5.00"}
+        self.valid_ms: int | None = None
+        """For how long a voucher's money is good."""
         self.asked: list[tuple[str, str, str, str]] = []
         wanted = IvrSettings.model_validate(
             {
@@ -90,7 +92,7 @@ class Hall:
         amount = self.vouchers.pop(code, None)
         if amount is None:
             return Credited("wrong")
-        self.lab.top_up(account, amount)
+        self.lab.top_up(account, amount, self.valid_ms)
         return Credited("money", ticks=round(float(amount) * 1_000_000))
 
     def calls(self, name: str, caller: str = ALICE, **script: Any) -> CallTruth:

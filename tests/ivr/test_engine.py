@@ -10,6 +10,7 @@ from ocs.ivr.actions import ACTIONS, UNAVAILABLE, USED_UP
 from ocs.ivr.engine import (
     Collect,
     Count,
+    Day,
     Digits,
     Gone,
     HangUp,
@@ -46,7 +47,9 @@ KNOWN = (
     Result("nothing"),
     Result("money", {"balance": Money(5_000_000, "USD")}),
     Played(),
+    Result("nothing"),
 )
+DATED = KNOWN[:-1]
 STRANGER = (Played(), Digits("1"), Result("unknown"))
 ACCOUNT = (*STRANGER, Digits("1"), Digits("1000"))
 CARD = (*STRANGER, Digits("2"), Digits("4711000"))
@@ -97,6 +100,26 @@ CASES = [
         Play((Text("balance_is", "en"), Money(5_000_000, "USD"))),
         "say_money",
     ),
+    ("whether it has a date is asked", DATED, Perform("validity", {}), "validity"),
+    (
+        "until when it is good is spoken",
+        (*DATED, Result("valid", {"until": Day(7)})),
+        Play((Text("credit_valid", "en"), Day(7))),
+        "say_valid",
+    ),
+    (
+        "when it expired is spoken, and the menu goes on",
+        (*DATED, Result("expired", {"until": Day(7)})),
+        Play((Text("credit_expired", "en"), Day(7))),
+        "say_expired",
+    ),
+    (
+        "who has no money for a call hears if it expired",
+        (*KNOWN, Digits("1"), Digits("49309"), Result("no_money"), Played(), Result("expired")),
+        None,
+        "say_expired",
+    ),
+    ("a date that cannot be had is passed over", (*DATED, Result(UNAVAILABLE)), None, "main"),
     ("then the menu", KNOWN, None, "main"),
     (
         "nothing keyed in three times ends it",

@@ -87,6 +87,45 @@ def test_a_known_number_hears_its_balance_and_says_goodbye(hall: Hall):
     assert hall.lab.balance(ALICE) == "5.00"
 
 
+# 1 February 2027 at midnight in UTC, in ms; the last second before it.
+FIRST_OF_FEBRUARY, LAST_OF_JANUARY = 1_801_440_000_000, 1_801_439_999
+
+
+def in_menu_until(hall: Hall, expires_at_ms: int):
+    hall.lab.services.accounts.change(ALICE, {"credit_expires_at_ms": expires_at_ms})
+    return in_menu(hall)
+
+
+def test_until_when_her_money_is_good_is_told_after_the_balance(hall: Hall):
+    call = in_menu_until(hall, FIRST_OF_FEBRUARY)
+    date = "!".join(f"digits/{digit}.wav" for digit in str(LAST_OF_JANUARY))  # as the scripted switch says it
+    assert f"ocs/en/credit_valid.wav!{date}" in hall.heard(call)
+    assert "ocs/en/credit_expired.wav" not in hall.heard(call)
+    hall.keys(call, BYE)
+
+
+def test_who_calls_after_it_expired_hears_when_and_can_make_no_call(hall: Hall):
+    call = in_menu_until(hall, hall.lab.clock.now_ms())
+    assert "ocs/en/credit_expired.wav" in hall.heard(call)
+    hall.keys(call, CALL)
+    before = hall.heard(call)
+    hall.keys(call, NUMBER)
+    told = hall.heard(call).removeprefix(before)
+    assert told.index("ocs/en/no_money.wav") < told.index("ocs/en/credit_expired.wav")
+    hall.keys(call, BYE)
+    assert hall.records() == []
+    assert hall.lab.balance(ALICE) == "5.00"
+
+
+def test_a_voucher_with_a_period_brings_expired_money_to_life(hall: Hall):
+    call = in_menu_until(hall, hall.lab.clock.now_ms())
+    hall.valid_ms = 86_400_000
+    hall.keys(call, VOUCHER, "100200300400#")
+    assert "ocs/en/credit_valid.wav" in hall.heard(call)
+    dials(hall, call)
+    hall.lab.switch.hang_up(call)
+
+
 def test_the_second_language_is_spoken_when_it_is_chosen(hall: Hall):
     call = hall.calls("alice")
     hall.until_asked(call)

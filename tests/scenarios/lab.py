@@ -189,11 +189,17 @@ class Lab:
         """Time passes."""
         self.clock.advance(round(seconds * 1000), self.settle)
 
-    def top_up(self, code: str, amount: str) -> None:
-        """Money comes in, by the same use-case as over the API."""
+    def top_up(self, code: str, amount: str, valid_ms: int | None = None) -> None:
+        """Money comes in, by the same use-case as over the API; with a period, for which it is good."""
         account = self.services.accounts.find(code)
         outcome = self.services.accounts.post(
-            code, "top_up", parse_amount(amount, "USD"), key=f"lab:{next(self._keys)}", memo="", actor="lab"
+            code,
+            "top_up",
+            parse_amount(amount, "USD"),
+            key=f"lab:{next(self._keys)}",
+            memo="",
+            actor="lab",
+            credit_valid_ms=valid_ms,
         )
         assert isinstance(outcome, Posted), outcome
         self._running().charging.topped_up(account.account_id)
@@ -209,6 +215,11 @@ class Lab:
         )
         assert isinstance(outcome, Redeemed), outcome
         self.settle()
+
+    def expires(self, code: str, in_s: float) -> None:
+        """An operator says until when the account's money is good."""
+        until_ms = self.clock.now_ms() + round(in_s * 1000)
+        self.services.accounts.change(code, {"credit_expires_at_ms": until_ms})
 
     def block(self, code: str) -> None:
         """An operator blocks the account."""

@@ -25,6 +25,7 @@ from tests.scenarios.vocabulary import (
     events_are_lost,
     events_come_late,
     events_come_twice,
+    expires,
     held,
     is_over,
     is_up,
@@ -219,6 +220,12 @@ NO = (
         after={"alice": "-0.09"},
     ),
     Scenario(
+        "money that has expired makes no call, and is not lost",
+        happens=(expires("alice", 0), call("c1"), wait(10)),
+        charged={"c1": Refusal("insufficient_funds")},
+        after={"alice": "1.00"},
+    ),
+    Scenario(
         "a blocked number is refused",
         happens=(call("c1", destination="4990012345"), wait(10)),
         charged={"c1": Refusal("number_blocked")},
@@ -283,6 +290,25 @@ THE_END_OF_THE_MONEY = (
         charged={"c1": Charge(30, "0.30")},
         before={"alice": "0.12"},
         after={"alice": "0.82"},
+    ),
+    Scenario(
+        "money that expires in mid call pays to the end of what was held in time: warned, and cut",
+        happens=(expires("alice", 16), call("c1"), wait(16), held("alice", "0.20"), wait(30), is_over("c1")),
+        charged={"c1": Charge(19.98, "0.20", by="us")},
+        after={"alice": "0.80"},
+    ),
+    Scenario(
+        "money with a new date that comes in after the warning cancels the cut",
+        happens=(expires("alice", 5), call("c1", talk_s=30), wait(8), top_up("alice", "0.50", 60), wait(40)),
+        charged={"c1": Charge(30, "0.30")},
+        after={"alice": "1.20"},
+    ),
+    Scenario(
+        "credit behind expired money makes no call, since the money would pay for it",
+        happens=(expires("alice", 0), call("c1"), wait(10)),
+        charged={"c1": Refusal("insufficient_funds")},
+        before={"alice": ("1.00", {"credit": "5.00"})},
+        after={"alice": "1.00"},
     ),
     Scenario(
         "money that comes in twice is warned of twice",

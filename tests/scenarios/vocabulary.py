@@ -95,8 +95,12 @@ def wait(seconds: float) -> Step:
     return lambda lab: lab.wait(seconds)
 
 
-def top_up(code: str, amount: str) -> Step:
-    return lambda lab: lab.top_up(code, amount)
+def top_up(code: str, amount: str, valid_s: int | None = None) -> Step:
+    return lambda lab: lab.top_up(code, amount, valid_s and valid_s * 1000)
+
+
+def expires(code: str, in_s: float) -> Step:
+    return lambda lab: lab.expires(code, in_s)
 
 
 def voucher(code: str, amount: str) -> Step:
