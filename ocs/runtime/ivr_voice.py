@@ -67,7 +67,7 @@ class Voice:
         self._files = SoundFiles(clock, settings.sounds_keep_s)
         self._unlisted: Remembered[tuple[str, str], bool] = Remembered(clock, settings.sounds_keep_s)
         self._missed = missed
-        self._told: dict[tuple[str, str, str], set[str]] = {}
+        self._told: dict[tuple[str, str], set[str]] = {}
 
     def rows(self, session: OutboundSession, pieces: Sequence[Piece]) -> Iterator[Row | Piece]:
         """In rows; a value that the switch lists no files for stands alone. Raises HungUp."""
@@ -95,19 +95,23 @@ class Voice:
             lost = [one for one in prompts if isinstance(one, str) and one in unplayed]
             if lost:
                 self._files.lost(session, lost)
-                self.miss(session, piece)
+                self.miss(session, piece, lost[0])
             for one in prompts:
                 if isinstance(one, Speech) and one.stream() in unplayed:
-                    self._tell("prompt_unplayable", session, piece, engine=one.engine)
+                    self._tell("prompt_unplayable", session, piece, one.engine, engine=one.engine)
 
-    def miss(self, session: OutboundSession, piece: Piece, speech: tuple[Speech, ...] = ()) -> None:
-        """Count what is not recorded, and log it once until it is there. `speech`: what is heard instead."""
+    def miss(
+        self, session: OutboundSession, piece: Piece, file: str = "", speech: tuple[Speech, ...] = ()
+    ) -> None:
+        """Count what is not recorded, and log it once until it is there. `speech`: what is heard instead.
+
+        `file` is empty for a value that the switch speaks itself: it does not tell what it looked for.
+        """
         self._missed(piece.name, piece.language)
-        file = piece.sound if isinstance(piece.sound, str) else None
-        self._tell("prompt_missing", session, piece, file=file, read_aloud=bool(speech))
+        self._tell("prompt_missing", session, piece, file, file=file or None, read_aloud=bool(speech))
 
-    def _tell(self, event: str, session: OutboundSession, piece: Piece, **fields: object) -> None:
-        key = session.core, piece.language, piece.name
+    def _tell(self, event: str, session: OutboundSession, piece: Piece, what: str, **fields: object) -> None:
+        key = session.core, what or f"{piece.language} {piece.name}"
         if event not in self._told.setdefault(key, set()):
             self._told[key].add(event)
             log.warning(event, prompt=piece.name, language=piece.language, **fields)
@@ -131,11 +135,14 @@ class Voice:
         self, session: OutboundSession, piece: Piece, files: tuple[str, ...], missing: frozenset[str]
     ) -> tuple[Prompt, ...]:
         """Its files if they are all there; else its text, or what there is of it."""
-        if missing.isdisjoint(files):
-            self._told.pop((session.core, piece.language, piece.name), None)
+        gone = [file for file in files if file in missing]
+        for file in files:
+            if file not in missing:
+                self._told.pop((session.core, file), None)
+        if not gone:
             return files
         speech = self.speech(piece)
-        self.miss(session, piece, speech)
+        self.miss(session, piece, gone[0], speech)
         return speech or tuple(file for file in files if file not in missing)
 
 
@@ -192,7 +199,7 @@ class Speaker:
             self._voice.check(self._session, row)
         elif isinstance(row.sound, Say) and not self._session.pronounce(row.sound):
             speech = self._voice.speech(row)
-            self._voice.miss(self._session, row, speech)
+            self._voice.miss(self._session, row, speech=speech)
             self._session.play(*speech)
         self._ahead = self._session.key_pressed
 

@@ -81,7 +81,7 @@ class Say:
 
     def argument(self) -> str:
         """The argument of the application that speaks it. Raises CallerError."""
-        _, _, *said = self.command("wav").split(" ")
+        _, _, _, *said = self.command("wav").split(" ")
         return " ".join(said)
 
 

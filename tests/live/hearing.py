@@ -26,6 +26,16 @@ KEYS: Final = "0123456789*#"
 _SILENCE: Final = frozenset({0x55, 0xD5})
 _DIGITS: Final = (*range(21), 30, 40, 50, 60, 70, 80, 90)
 _SAID: Final = tuple(f"en/us/callie/digits/{part}" for part in (*_DIGITS, "hundred", "thousand"))
+_SAID_IN_GERMAN: Final = tuple(
+    f"de/de/callie/{part}"
+    for part in (
+        *(f"digits/{part}" for part in (*_DIGITS, "1_n", "1_f", "hundred", "thousand")),
+        *(f"digits/h-{day}_m" for day in (*range(1, 21), 30)),
+        *(f"time/mon-{month}" for month in range(12)),
+        *(f"time/day-{day}" for day in range(7)),
+        "currency/and", "time/at", "time/oclock",
+    )
+)  # fmt: skip
 
 
 def _linear(code: int) -> int:
@@ -37,25 +47,47 @@ def _linear(code: int) -> int:
 
 
 def _recordings() -> dict[str, int]:
-    prompts = (f"ocs/en/{prompt}" for prompt in load(default_menus(), ("en",)).prompts)
-    codes = (code for code in range(256) if code not in _SILENCE)
-    return dict(zip((*prompts, *_SAID), codes, strict=False))
+    prompts = [f"ocs/{one}/{prompt}" for one in ("en", "de") for prompt in load(default_menus()).prompts]
+    paths = (*prompts, *_SAID, *_SAID_IN_GERMAN)
+    codes = [code for code in range(256) if code not in _SILENCE]
+    assert len(paths) <= len(codes), "more sounds than can be told apart"
+    return dict(zip(paths, codes, strict=False))
 
 
 _RECORDINGS: Final = _recordings()
-_NAMES: Final = {code: path.rpartition("/")[2] for path, code in _RECORDINGS.items()}
+_NAMES: Final = {
+    code: ("de:" if "de/" in path else "") + path.rpartition("/")[2] for path, code in _RECORDINGS.items()
+}
+"""What was heard, by name; German sounds begin with de:."""
 
 
 def record(sounds: Path) -> None:
-    """Write the product's prompts, and what English numbers are spoken from, into the switch's sounds."""
-    for path, code in _RECORDINGS.items():
-        file = sounds / f"{path}.wav"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with wave.open(str(file), "wb") as sound:
-            sound.setnchannels(1)
-            sound.setsampwidth(2)
-            sound.setframerate(RATE)
-            sound.writeframes(struct.pack("<h", _linear(code)) * (RATE * SOUND_MS // 1000))
+    """Write the product's prompts, and what values are spoken from, into the switch's sounds."""
+    for path in _RECORDINGS:
+        record_one(sounds, path)
+
+
+def record_one(sounds: Path, path: str, ms: int = SOUND_MS) -> None:
+    """Write one of them anew, so long."""
+    file = sounds / f"{path}.wav"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(file), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(RATE)
+        sound.writeframes(struct.pack("<h", _linear(_RECORDINGS[path])) * (RATE * ms // 1000))
+
+
+def last_heard(packets: Iterable[tuple[float, bytes]], name: str) -> float:
+    """When the last packet with nothing but that sound came; TONE: with what is no recording."""
+    times = [
+        at_s
+        for at_s, packet in packets
+        for payload in [set(packet[RTP_HEADER:])]
+        if packet[1] & 0x7F == 8
+        and (len(payload) > 4 if name == TONE else len(payload) == 1 and _NAMES.get(min(payload)) == name)
+    ]
+    return times[-1]
 
 
 def recognise(packets: Iterable[tuple[float, bytes]]) -> list[tuple[float, str]]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -79,6 +80,7 @@ class Site:
             "OCS__DAEMON__TOKEN_FILE": str(path / "token"),
             "OCS__PREPAID__KEY_FILE": str(path / "prepaid_key"),
             "OCS__IVR__LISTEN": json.dumps([f"127.0.0.1:{self.ivr_port}"]),
+            "OCS__IVR__SOUNDS_KEEP_S": "1",
             "OCS__IVR__PEERS": json.dumps(["127.0.0.0/8"]),
             "OCS__FREESWITCH": json.dumps([switch]),
         }
@@ -132,6 +134,21 @@ class Site:
             self.end_daemon(signal.SIGTERM)
         self.switch.end()
         self.carrier.close()
+
+    @contextmanager
+    def daemon_with(self, **settings: str) -> Iterator[None]:
+        """A daemon with these variables in its environment, too; afterwards one as before."""
+        before = self._environment
+        self._restart({**before, **settings})
+        try:
+            yield
+        finally:
+            self._restart(before)
+
+    def _restart(self, environment: dict[str, str]) -> None:
+        self.end_daemon(signal.SIGTERM)
+        self._environment = environment
+        self.start_daemon()
 
     # --- what people do -------------------------------------------------------------------------
 
