@@ -248,11 +248,17 @@ class Oracle:
                     self.fault(f"{call_id} is let through for {granted_ms} ms that nobody holds")
             case Limit(until_ms=until_ms):
                 assert call.answered_at_ms is not None
-                if until_ms - call.answered_at_ms > self.promised_ms(command.channel):
+                late_ms = self._begun_late_ms(call)
+                if until_ms - call.answered_at_ms > self.promised_ms(command.channel) + late_ms:
                     self.fault(f"{command.channel} may go on past what is held for it")
             case Cut(why="insufficient_funds") if call.state == "talking":
                 self._cut_for_money(call)
         return None
+
+    def _begun_late_ms(self, call: TwinCall) -> int:
+        """How late its meter may begin: a clock that is ahead is not believed, so it begins when we hear."""
+        commit_ms = max((one.amount for one in self.schedule.troubles if one.kind == "slow"), default=0)
+        return min(self.schedule.ahead_ms, call.heard_late_ms() + 2 * commit_ms)
 
     def promised_ms(self, channel: str) -> int:
         """How long the call on a channel may talk by what was held for it."""
@@ -331,6 +337,7 @@ class Oracle:
         self.counts["free"] += call.talk_ms > 0 and not billed_ms
         if plan.mode is Mode.AUTHORISE or call.guarded:
             slack_ms = DEADMAN_MS + 1_000 + self.schedule.command_ms
+            slack_ms += self._begun_late_ms(call)
             if plan.mode is Mode.WATCH:
                 slack_ms += PERIOD_MS + plan.delay_ms
             promised_ms = max(self.promised_ms(channel), call.alone_ms)

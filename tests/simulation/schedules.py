@@ -117,8 +117,9 @@ class Trouble:
 
     link: the connection drops. ledger: commits fail; half: one commit happens and its answer is lost first.
     daemon: killed, now or in the middle of the next commit (before or after it is durable). switch: it
-    restarts, all calls are gone without a word. blink: a listing comes too
-    early and lacks calls. top_up, block, unblock: of an account.
+    restarts, all calls are gone without a word. deaf: it takes no orders (moment "now": it says so, and does
+    as told). slow: each commit takes `amount` ms, and is durable at the end (moment "after commit": at the
+    start). blink: a listing comes too early and lacks calls. top_up, block, unblock: of an account.
     """
 
     kind: str
@@ -141,6 +142,8 @@ class Schedule:
     troubles: tuple[Trouble, ...]
     command_ms: int = 20
     """How long an order takes to reach the switch."""
+    ahead_ms: int = 0
+    """How far the switch's clock is ahead of ours."""
 
     def __str__(self) -> str:
         lines = [f"schedule {self.seed}: orders take {self.command_ms} ms", f"  {_short(self.policy)}"]
@@ -178,8 +181,9 @@ def draw_schedule(seed: int) -> Schedule:
     healthy = dice.random() < 0.25
     calls = tuple(_call(dice, f"c{n}", customers, prefixes, horizon_ms, healthy) for n in range(number))
     troubles = _deeds(dice, accounts, horizon_ms)
+    later = Random(f"{seed} again")  # what came to be drawn later leaves what was drawn before as it was
     if not healthy:
-        troubles += _faults(dice, horizon_ms)
+        troubles += _faults(dice, horizon_ms) + _more_faults(later, horizon_ms)
     slice_ms = dice.choice([20_000, 30_000, 60_000])
     policy = Policy(
         first_slice_ms=dice.choice([10_000, slice_ms, 60_000]),
@@ -191,7 +195,9 @@ def draw_schedule(seed: int) -> Schedule:
         stale_ms=1_800_000,
     )
     ordered = tuple(sorted(troubles, key=lambda one: one.at_ms))
-    return Schedule(seed, policy, tariffs, accounts, calls, ordered, dice.choice([2, 20, 60]))
+    command_ms = dice.choice([2, 20, 60])
+    ahead_ms = 0 if healthy else later.choice([0, 0, 0, 0, 400, 3_000, 40_000])
+    return Schedule(seed, policy, tariffs, accounts, calls, ordered, command_ms, ahead_ms)
 
 
 def _tariff(dice: Random, name: str, prefixes: tuple[str, ...]) -> TariffPlan:
@@ -289,4 +295,17 @@ def _faults(dice: Random, horizon_ms: int) -> tuple[Trouble, ...]:
             moment=dice.choice(["now", "before commit", "after commit"]),
         )
         for _ in range(dice.choice([0, 1, 1, 2, 4]))
+    )
+
+
+def _more_faults(dice: Random, horizon_ms: int) -> tuple[Trouble, ...]:
+    return tuple(
+        Trouble(
+            dice.choice(("deaf", "slow")),
+            dice.randrange(horizon_ms + 30_000),
+            for_ms=dice.choice([500, 3_000, 15_000, 60_000]),
+            amount=dice.choice([200, 2_000, 7_000]),
+            moment=dice.choice(["now", "before commit", "after commit"]),
+        )
+        for _ in range(dice.choice([0, 0, 1, 2]))
     )

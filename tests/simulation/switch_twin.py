@@ -6,7 +6,7 @@ It knows what really happened: `calls` is the truth that the oracle measures by.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ocs.ports import CallHandler
 from ocs.runtime.clock import HeapTimer, ManualClock
@@ -54,6 +54,13 @@ class TwinCall:
     told_in: tuple[tuple[int, int], ...] = ()
     """In which lives of the daemon its end was told by the switch (event or CDR), and when."""
     last_told_ms: int = 0
+    heard_ms: dict[int, int] = field(default_factory=dict)
+    """When each life of the daemon first heard of its answer."""
+
+    def heard_late_ms(self) -> int:
+        """How long after its answer the daemon heard of it (each life anew; the latest counts)."""
+        answered_at_ms = self.answered_at_ms or 0
+        return max((ms - answered_at_ms for ms in self.heard_ms.values()), default=0)
 
 
 class SwitchTwin:
@@ -61,7 +68,7 @@ class SwitchTwin:
 
     name = "fs1"
 
-    def __init__(self, clock: ManualClock, command_ms: int) -> None:
+    def __init__(self, clock: ManualClock, command_ms: int, ahead_ms: int = 0) -> None:
         self.clock = clock
         self.calls: dict[str, TwinCall] = {}
         self.handler: CallHandler | None = None
@@ -72,7 +79,10 @@ class SwitchTwin:
         """Whether a connection would work."""
         self.restarted = False
         self.on_order: Callable[[SwitchCommand, TwinCall | None], None] = lambda command, call: None
+        self.deaf = ""
+        """"deaf": it takes no orders; "mute": it says so, and does as told."""
         self._command_ms = command_ms
+        self._ahead_ms = ahead_ms
         self._cdrs_to_come = 0
         self._connection = 0
 
@@ -95,12 +105,12 @@ class SwitchTwin:
     def _offer(self, call: TwinCall) -> Offered:
         plan = call.plan
         return Offered(
-            self.clock.now_ms(), plan.mode, "4930", plan.destination, {"variable:account": plan.account}
+            self._told_ms(), plan.mode, "4930", plan.destination, {"variable:account": plan.account}
         )
 
     def _ring(self, call: TwinCall) -> None:
         call.state = "ringing"
-        self._tell(call, Ringing(self.clock.now_ms()))
+        self._tell(call, Ringing(self._told_ms()))
         self._after(call.plan.ring_ms, lambda: call.state == "ringing" and self._rung(call))
 
     def _rung(self, call: TwinCall) -> None:
@@ -111,7 +121,7 @@ class SwitchTwin:
         if call.granted_ms is not None:
             self._arm(call, call.granted_ms)
         if not call.plan.answered_is_lost:
-            self._tell(call, Answered(now_ms))
+            self._tell(call, Answered(self._answered(call)))
         if call.plan.talk_ms is not None:
             self._after(call.plan.talk_ms, lambda: self._end(call, "NORMAL_CLEARING", EndedBy.CALLEE))
         return None
@@ -138,11 +148,11 @@ class SwitchTwin:
             call.deadman.cancel()
         if silent:
             return
-        ended = Ended(now_ms, call.talk_ms, cause, by, call.answered_at_ms)
+        ended = Ended(self._told_ms(), call.talk_ms, cause, by, self._answered(call))
         if not call.plan.ended_is_lost:
             self._tell(call, ended)
         if call.plan.cdr_ms is not None:
-            cdr = Ended(now_ms, call.talk_ms, cause, by, call.answered_at_ms, source="cdr")
+            cdr = Ended(self._told_ms(), call.talk_ms, cause, by, self._answered(call), source="cdr")
             self._cdrs_to_come += 1
             self._after(call.plan.cdr_ms, lambda: self._bring_cdr(call, cdr))
 
@@ -182,6 +192,12 @@ class SwitchTwin:
         assert self.handler is not None
         if isinstance(event, Ended):
             call.told_in = (*call.told_in, (self.life, self.clock.now_ms()))
+        self._deliver(call, event)
+
+    def _deliver(self, call: TwinCall, event: CallEvent) -> None:
+        assert self.handler is not None
+        if getattr(event, "answered_at_ms", None) is not None or isinstance(event, Answered):
+            call.heard_ms.setdefault(self.life, self.clock.now_ms())
         self.handler.deliver(self.name, call.plan.channel, event)
 
     # --- the link --------------------------------------------------------------------------------------
@@ -228,7 +244,7 @@ class SwitchTwin:
                 missing += 1
                 self.handler.deliver(self.name, channel, CallGone(now_ms, self.restarted))
             else:
-                self.handler.deliver(self.name, channel, CallFound(now_ms, call.answered_at_ms))
+                self._deliver(call, CallFound(now_ms, self._answered(call)))
         self.restarted = False
         if again:
             self._after(RECHECK_MS if missing else PERIOD_MS, lambda: self._listing(connection))
@@ -239,13 +255,13 @@ class SwitchTwin:
         if call.state == "parked" or call.plan.mode is Mode.WATCH:
             self.handler.deliver(self.name, call.plan.channel, self._offer(call))
             if call.answered_at_ms is not None:
-                self.handler.deliver(self.name, call.plan.channel, Answered(call.answered_at_ms))
+                self._deliver(call, Answered(self._answered(call)))
 
     # --- what it is told --------------------------------------------------------------------------------
 
     def perform(self, command: SwitchCommand) -> bool:
         """See `ocs.ports.Switch.perform`; an order takes effect a little later."""
-        if not self.connected:
+        if not self.connected or self.deaf == "deaf":
             return False
         call = self.calls.get(command.channel)
         self.on_order(command, call)
@@ -256,7 +272,7 @@ class SwitchTwin:
             self._after(5, lambda: self._listing(connection, again=False))
             return False
         self._after(self._command_ms, lambda: self._obey(command, call))
-        return True
+        return not self.deaf
 
     def _obey(self, command: SwitchCommand, call: TwinCall) -> None:
         if call.state == "over":
@@ -274,6 +290,14 @@ class SwitchTwin:
                 self._arm(call, until_ms - self.clock.now_ms())
             case Cut():
                 self._end(call, "ALLOTTED_TIMEOUT")
+
+    def _told_ms(self) -> int:
+        """Now, by its own clock."""
+        return self.clock.now_ms() + self._ahead_ms
+
+    def _answered(self, call: TwinCall) -> int | None:
+        """When a call was answered, by its own clock."""
+        return None if call.answered_at_ms is None else call.answered_at_ms + self._ahead_ms
 
     def _after(self, ms: int, action: Callable[[], object]) -> HeapTimer:
         return self.clock.call_at(self.clock.now_ms() + ms, action)  # type: ignore[arg-type]

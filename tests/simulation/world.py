@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any, Protocol
 
 import gevent
+from gevent.event import Event
 
 from ocs.errors import Unavailable
 from ocs.ledger.model import (
@@ -73,6 +74,8 @@ class Life:
         self.world = world
         self.number = number
         self.alive = True
+        self.commits = 0
+        """That are on their way, as long as commits take."""
         self.seen: Counter[str] = Counter()
         self.charging = ChargeCalls(world.desk(self))
         self.charging.attach(self)
@@ -134,11 +137,12 @@ class World:
                 for number, plan in enumerate(schedule.tariffs, start=1)
             )
         )
-        self.switch = SwitchTwin(self.clock, schedule.command_ms)
+        self.switch = SwitchTwin(self.clock, schedule.command_ms, schedule.ahead_ms)
         self._lives = count(1)
         self.life: Life | None = None
         self.ledger_away = False
         self.half_commit = False
+        self.slow: Trouble | None = None
         self.death: str = ""
         self._down_ms = 0
         self.oracle = Oracle(schedule, self.books.batch, self.clock.now_ms, lambda: self.switch.life)
@@ -217,17 +221,31 @@ class World:
         """A commit, and what may go wrong with it."""
         if self.death == "before commit":
             self._die()
+        slow = self.slow
+        if slow is not None and slow.moment != "after commit":
+            self._take_time(slow, life)
         if self.ledger_away:
             if self.half_commit:
                 self.half_commit = False
                 self._commit(command)
             raise Unavailable("away")
         outcome = self._commit(command)
+        if slow is not None and slow.moment == "after commit":
+            self._take_time(slow, life)
         if self.death == "after commit":
             self._die()
         if not life.alive:
             raise gevent.GreenletExit
         return outcome
+
+    def _take_time(self, slow: Trouble, life: Life) -> None:
+        over = Event()
+        self._after(slow.amount, over.set)
+        life.commits += 1
+        over.wait()
+        life.commits -= 1
+        if not life.alive:
+            raise gevent.GreenletExit
 
     def _commit(self, command: Command) -> Outcome:
         return self.store.submit(command, self.oracle.committed)
@@ -284,6 +302,12 @@ class World:
             case "switch":
                 self.switch.restart()
                 self._after(trouble.for_ms, self.switch.connect)
+            case "deaf":
+                self.switch.deaf = "mute" if trouble.moment == "now" else "deaf"
+                self._after(trouble.for_ms, self._mend_switch)
+            case "slow":
+                self.slow = trouble
+                self._after(trouble.for_ms, self._mend_slowness)
             case "blink":
                 self.switch.blink()
             case "top_up":
@@ -296,6 +320,12 @@ class World:
     def _mend_link(self) -> None:
         self.switch.link_up = True
         self.switch.connect()
+
+    def _mend_switch(self) -> None:
+        self.switch.deaf = ""
+
+    def _mend_slowness(self) -> None:
+        self.slow = None
 
     def _mend_ledger(self) -> None:
         self.ledger_away = self.half_commit = False
@@ -343,8 +373,14 @@ class World:
     def settle(self) -> None:
         """Let every greenlet do what it can at this moment."""
         gevent.sleep(0)
-        while self.store.waiting or (self.life is not None and not self.life.charging.idle):
+        while self.store.waiting or self._busy():
             gevent.sleep(self.store.pause_s)
+
+    def _busy(self) -> bool:
+        """Has a mailbox anything left to do that waits for no commit?"""
+        if self.life is None or self.life.charging.idle:
+            return False
+        return sum(call.running for call in self.life.charging.calls) > self.life.commits
 
     def _at(self, ms: int, action: Callable[[], None]) -> None:
         self.clock.call_at(self.clock.now_ms() + ms, action)
