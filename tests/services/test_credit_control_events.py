@@ -189,6 +189,16 @@ def test_each_payer_of_a_resellers_customer_gets_back_what_he_paid(credit: Credi
     assert desk.money(desk.revenue)[0] == 0
 
 
+def test_an_amount_is_given_to_a_resellers_customer_and_not_to_the_reseller_too(credit: CreditLab) -> None:
+    desk = credit.desk
+    credit.sell("wholesale-sms", "20$", "0:0.02/1+1", "unit")
+    shop = desk.account("shop", "reseller", tariff="wholesale", credit_limit_ticks=100 * CENT)
+    kim = desk.customer("kim", "1.00", parent_id=shop)
+    credit.refund(sms(wants=4), account="kim", ticks=7 * CENT)
+    assert (cents(desk, kim), cents(desk, shop)) == ((107, 0), (0, 0))
+    assert desk.money(desk.revenue)[0] == -7 * CENT
+
+
 def test_nobody_is_given_back_what_is_not_sold(credit: CreditLab, ann: int) -> None:
     assert credit.refund(sms(wants=1), account="nobody").refusal is Refusal.NO_PAYER
     assert cents(credit.desk, ann) == (1000, 0)
