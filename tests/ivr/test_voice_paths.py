@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from ocs.ivr.load import default_menus
 from tests.ivr.hall import ALICE, Hall
-from tests.ivr.test_paths import CALL, ENGLISH, in_menu, make_hall
+from tests.ivr.test_paths import BYE, CALL, ENGLISH, in_menu, make_hall
 
 __all__ = ["make_hall"]
 
@@ -118,3 +118,17 @@ def test_a_caller_may_hang_up_in_the_middle_of_a_prompt(make_hall: MakeHall, men
     assert not hall.door.server.sessions
     assert [one["how"] for one in logs if one["event"] == "ivr_call"] == ["gone"]
     assert not [one for one in logs if one["log_level"] in ("error", "critical")]
+
+
+def test_a_key_that_cut_short_how_long_a_call_lasts_is_no_choice_after_the_call(make_hall: MakeHall):
+    hall = make_hall()
+    call = in_menu(hall, talk_ms=2_000, hangs_up="callee")
+    hall.keys(call, CALL)
+    hall.keys(call, "4930901820#", pause_s=0)
+    while "you_have" not in hall.heard(call):
+        hall.lab.wait(0.25)
+    hall.keys(call, BYE, pause_s=0)
+    hall.lab.wait(5)
+    hall.until_asked(call)
+    assert len(hall.records()) == 1
+    assert hall.asks(call)
