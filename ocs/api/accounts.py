@@ -8,8 +8,9 @@ from typing import Any, Final, Literal
 import falcon
 from pydantic import Field
 
-from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant, read_json
+from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant
 from ocs.api.quantities import in_seconds
+from ocs.api.resource import Resource
 from ocs.api.services import Row, Services
 from ocs.errors import CallerError, Conflict
 from ocs.ledger.days import DAY_MS
@@ -20,7 +21,6 @@ from ocs.rating.units import Unit, plural
 from ocs.services.balance_text import DEFAULT_LANGUAGE, facts_of, language
 from ocs.services.manage_accounts import AccountView, AllowanceView, NewAccount, NewAllowance
 
-MAX_PAGE = 1_000
 Kind = Literal["customer", "reseller", "partner", "supplier", "revenue", "cost", "tax", "cash", "forfeited"]
 Code = r"^[A-Za-z0-9][A-Za-z0-9_.@+:-]{0,63}$"
 Name = Field(default=None, max_length=64)
@@ -197,17 +197,14 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/accounts/{code}/allowances", Allowances(services))
 
 
-class AccountList:
+class AccountList(Resource):
     """/v1/accounts."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Accounts by code: kind, status, parent, after, limit."""
         query = Query(req)
         kind, status, parent = query.text("kind"), query.text("status"), query.text("parent")
-        after, limit = query.text("after") or "", query.number("limit", 100, low=1, high=MAX_PAGE)
+        after, limit = query.text("after") or "", query.limit()
         query.done()
         page = self._services.accounts.list(kind=kind, status=status, parent=parent, after=after, limit=limit)
         now_ms = self._services.now_ms()
@@ -215,7 +212,7 @@ class AccountList:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Open an account."""
-        wanted = read_json(req, Opening, self._services.max_body_bytes)
+        wanted = self._read(req, Opening)
         currency = check_currency(wanted.currency)
         view = self._services.accounts.create(
             NewAccount(
@@ -238,11 +235,8 @@ class AccountList:
         answer(resp, account_json(view, self._services.now_ms()), 201)
 
 
-class AccountItem:
+class AccountItem(Resource):
     """/v1/accounts/{code}."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """One account with its allowances."""
@@ -250,7 +244,7 @@ class AccountItem:
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """Change what is named: status, tariff, limits."""
-        wanted = read_json(req, Change, self._services.max_body_bytes)
+        wanted = self._read(req, Change)
         currency = self._services.accounts.find(code).currency
         changes: dict[str, Any] = {name: getattr(wanted, name) for name in wanted.model_fields_set}
         for name in ("credit_limit", "daily_limit"):
@@ -267,11 +261,8 @@ class AccountItem:
         answer(resp, account_json(view, self._services.now_ms()))
 
 
-class BalanceText:
+class BalanceText(Resource):
     """/v1/accounts/{code}/balance-text."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """The balance in words, as for a short message, and the facts behind it: language."""
@@ -304,16 +295,13 @@ class BalanceText:
         answer(resp, told)
 
 
-class Postings:
+class Postings(Resource):
     """/v1/accounts/{code}/postings."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """What moved, the newest first: limit, after."""
         query = Query(req)
-        limit = query.number("limit", 50, low=1, high=MAX_PAGE)
+        limit = query.limit(50)
         before = _place(query.text("after"))
         query.done()
         account = self._services.accounts.find(code)
@@ -331,18 +319,18 @@ def _place(text: str | None) -> tuple[str, int] | None:
     return place[1], int(place[2])
 
 
-class Movements:
+class Movements(Resource):
     """POST …/top-ups and …/adjustments."""
 
     def __init__(self, services: Services, kind: Literal["top_up", "adjust"]) -> None:
-        self._services = services
+        super().__init__(services)
         self._kind = kind
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """Move money once: a repeat with the same Idempotency-Key gets the first answer."""
         key = idempotency_key(req)
         body = TopUp if self._kind == "top_up" else Movement
-        wanted = read_json(req, body, self._services.max_body_bytes)
+        wanted = self._read(req, body)
         days = wanted.credit_days if isinstance(wanted, TopUp) else None
         account = self._services.accounts.find(code)
         ticks = parse_amount(wanted.amount, account.currency)
@@ -362,16 +350,13 @@ class Movements:
         _answer_posted(resp, self._services, code, outcome)
 
 
-class Allowances:
+class Allowances(Resource):
     """POST …/allowances."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """Give included units once."""
         key = idempotency_key(req)
-        wanted = read_json(req, Units, self._services.max_body_bytes)
+        wanted = self._read(req, Units)
         new = wanted.allowance()
         account = self._services.accounts.find(code)
         outcome = self._services.accounts.add_allowance(

@@ -10,6 +10,7 @@ from ocs.api.accounts import actor_of
 from ocs.api.http import Query, amount, answer, instant
 from ocs.api.quantities import by_unit, in_seconds, thousandths
 from ocs.api.rating import lines_json
+from ocs.api.resource import Resource
 from ocs.api.services import Row, Services
 from ocs.errors import Conflict
 from ocs.ledger.wire import load_lines
@@ -83,11 +84,8 @@ def money_json(row: Row, currency: str, unit: str) -> dict[str, Any]:
     return told
 
 
-class CallList:
+class CallList(Resource):
     """/v1/calls."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Calls that are not closed, oldest first: account, switch, limit."""
@@ -99,11 +97,8 @@ class CallList:
         answer(resp, {"calls": [call_json(session) for session in sessions]})
 
 
-class CallItem:
+class CallItem(Resource):
     """/v1/calls/{call_id}."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, call_id: str) -> None:
         """One call, open or closed: its session, open holds and charges (reversed ones too)."""
@@ -115,11 +110,8 @@ class CallItem:
         answer(resp, told)
 
 
-class Kill:
+class Kill(Resource):
     """/v1/calls/{call_id}/kill."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, call_id: str) -> None:
         """Ask the switch to end the call; 202: the order is out, the record will tell."""

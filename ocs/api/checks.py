@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import falcon
 import orjson
 
+from ocs.api.resource import Resource
 from ocs.api.services import Services
 
 
@@ -15,11 +16,8 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/check", Check(services))
 
 
-class Check:
+class Check(Resource):
     """/v1/check."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Every invariant as a JSON line as soon as it is known."""

@@ -6,6 +6,7 @@ import falcon
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ocs.api.http import answer
+from ocs.api.resource import Resource
 from ocs.api.services import Services
 
 
@@ -28,11 +29,8 @@ class Health:
         answer(resp, {"status": "alive"})
 
 
-class Ready:
+class Ready(Resource):
     """The database answers, links are up, recovery is done, no stop has begun."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """200 or 503, with every part."""
@@ -41,11 +39,8 @@ class Ready:
         answer(resp, {"ready": readiness.ready, "parts": parts}, 200 if readiness.ready else 503)
 
 
-class MetricsPage:
+class MetricsPage(Resource):
     """/metrics."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """What Prometheus reads."""

@@ -75,6 +75,10 @@ def idempotency_key(req: falcon.Request) -> str:
     return key
 
 
+MAX_PAGE: Final = 1_000
+"""Most rows of one answer."""
+
+
 class Query:
     """The query of a request. Each `get` names what is known; `done` turns the rest away."""
 
@@ -98,6 +102,10 @@ class Query:
         if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII) or not low <= int(text) <= high:
             raise CallerError(f"{name} must be a number from {low} to {high}")
         return int(text)
+
+    def limit(self, default: int = 100) -> int:
+        """How many rows are wanted, MAX_PAGE at most."""
+        return self.number("limit", default, low=1, high=MAX_PAGE)
 
     def instant(self, name: str) -> int | None:
         """A time as UTC milliseconds."""

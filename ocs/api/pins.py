@@ -11,13 +11,13 @@ import falcon
 from pydantic import Field
 
 from ocs.api.accounts import actor_of
-from ocs.api.http import Body, Query, answer, instant, read_json
+from ocs.api.http import Body, Query, answer, instant
+from ocs.api.resource import Resource
 from ocs.api.services import Services
 from ocs.errors import CallerError
 from ocs.services.lockout import Locked
 from ocs.services.pins import Card, PinView, Verified
 
-MAX_PAGE = 1_000
 _PRINTABLE: Final = r"^[^\x00-\x1f]*$"
 
 
@@ -88,11 +88,8 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/unlocks", Unlocks(services))
 
 
-class Pin:
+class Pin(Resource):
     """/v1/accounts/{code}/pin."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """Is there one, and since when?"""
@@ -100,7 +97,7 @@ class Pin:
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """Give the account this PIN; wrong ones before are forgotten."""
-        wanted = read_json(req, NewPin, self._services.max_body_bytes)
+        wanted = self._read(req, NewPin)
         answer(resp, pin_json(self._services.prepaid.pins.set(code, wanted.pin, actor=actor_of(req))))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
@@ -108,11 +105,8 @@ class Pin:
         answer(resp, pin_json(self._services.prepaid.pins.remove(code, actor=actor_of(req))))
 
 
-class PinReset:
+class PinReset(Resource):
     """/v1/accounts/{code}/pin-resets."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """Make up a new PIN. The answer has it; nothing can show it again."""
@@ -121,15 +115,12 @@ class PinReset:
         answer(resp, {"account": code, "pin": pin}, 201)
 
 
-class PinChecks:
+class PinChecks(Resource):
     """/v1/pin-checks."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Is it the PIN? `result`: ok (with `account`), wrong, or locked (with `locked_until`)."""
-        wanted = read_json(req, Check, self._services.max_body_bytes)
+        wanted = self._read(req, Check)
         pins = self._services.prepaid.pins
         if wanted.account is not None and wanted.card is None:
             found = pins.verify_account(wanted.account, wanted.pin, caller=wanted.caller)
@@ -146,32 +137,26 @@ class PinChecks:
                 answer(resp, {"result": "wrong"})
 
 
-class Cards:
+class Cards(Resource):
     """/v1/cards."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Cards by number: account, after, limit."""
         query = Query(req)
         account, after = query.text("account"), query.text("after") or ""
-        limit = query.number("limit", 100, low=1, high=MAX_PAGE)
+        limit = query.limit()
         query.done()
         found = self._services.prepaid.pins.cards(account=account, after=after, limit=limit)
         answer(resp, {"cards": [card_json(card) for card in found]})
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Let a number find an account."""
-        wanted = read_json(req, NewCard, self._services.max_body_bytes)
+        wanted = self._read(req, NewCard)
         answer(resp, card_json(self._services.prepaid.pins.add_card(wanted.account, wanted.number)), 201)
 
 
-class OneCard:
+class OneCard(Resource):
     """/v1/cards/{number}."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, number: str) -> None:
         """One card."""
@@ -179,7 +164,7 @@ class OneCard:
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, number: str) -> None:
         """From now on it finds nobody; or again."""
-        wanted = read_json(req, CardStatus, self._services.max_body_bytes)
+        wanted = self._read(req, CardStatus)
         blocked = wanted.status == "blocked"
         answer(resp, card_json(self._services.prepaid.pins.block_card(number, blocked=blocked)))
 
@@ -188,16 +173,13 @@ class OneCard:
         answer(resp, card_json(self._services.prepaid.pins.remove_card(number)))
 
 
-class Locks:
+class Locks(Resource):
     """/v1/locks."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Callers and accounts with wrong tries: after (kind:by:name), limit."""
         query = Query(req)
-        after, limit = query.text("after") or "", query.number("limit", 100, low=1, high=MAX_PAGE)
+        after, limit = query.text("after") or "", query.limit()
         query.done()
         found, now_ms = self._services.prepaid.locks.list(after=after, limit=limit), self._services.now_ms()
         told = [
@@ -214,13 +196,10 @@ class Locks:
         answer(resp, {"locks": told})
 
 
-class Unlocks:
+class Unlocks(Resource):
     """/v1/unlocks."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Forget the wrong tries of a caller or at an account."""
-        wanted = read_json(req, Unlock, self._services.max_body_bytes)
+        wanted = self._read(req, Unlock)
         answer(resp, {"unlocked": self._services.prepaid.locks.unlock(wanted.kind, wanted.by, wanted.name)})

@@ -8,8 +8,9 @@ from typing import Any
 import falcon
 from pydantic import Field
 
-from ocs.api.http import Body, amount, answer, instant, parse_instant, read_json
+from ocs.api.http import Body, amount, answer, instant, parse_instant
 from ocs.api.quantities import in_seconds, thousandths
+from ocs.api.resource import Resource
 from ocs.api.services import Services
 from ocs.errors import CallerError
 from ocs.money import parse_amount, tick_decimals
@@ -52,15 +53,12 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/rate", Rate(services))
 
 
-class Rate:
+class Rate(Resource):
     """/v1/rate."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with every leg, its reach and its lines. A refusal is an answer too."""
-        question = read_json(req, Question, self._services.max_body_bytes)
+        question = self._read(req, Question)
         funds = None
         if question.amount is not None:
             funds = parse_amount(question.amount, self._services.accounts.find(question.account).currency)

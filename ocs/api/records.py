@@ -14,6 +14,7 @@ import orjson
 from ocs.api.http import Query, amount, answer, instant, read_bytes
 from ocs.api.quantities import thousandths
 from ocs.api.rating import lines_json
+from ocs.api.resource import Resource
 from ocs.api.services import RecordFilter, Row, Services
 from ocs.errors import CallerError
 from ocs.ledger.wire import load_lines
@@ -62,11 +63,8 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/freeswitch/{switch}/cdr", SwitchRecord(services))
 
 
-class RecordList:
+class RecordList(Resource):
     """/v1/cdrs."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """The newest records first: account, switch, call, since, until, limit, after."""
@@ -80,11 +78,8 @@ class RecordList:
         answer(resp, {"cdrs": [record_json(row) for row in rows], "after": more})
 
 
-class Export:
+class Export(Resource):
     """/v1/cdrs/export."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Every record, oldest first, as a stream: format csv or jsonl. Ocs-Total says how many."""
@@ -106,11 +101,8 @@ class Export:
             after = _place(rows[-1])
 
 
-class SwitchRecord:
+class SwitchRecord(Resource):
     """/v1/freeswitch/{switch}/cdr, where mod_json_cdr posts."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, switch: str) -> None:
         """Take in one record, in any of mod_json_cdr's encodings. 503: it shall try again later."""

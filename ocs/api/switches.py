@@ -5,6 +5,7 @@ from __future__ import annotations
 import falcon
 
 from ocs.api.http import answer, instant
+from ocs.api.resource import Resource
 from ocs.api.services import Services
 
 
@@ -13,11 +14,8 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/switches", SwitchList(services))
 
 
-class SwitchList:
+class SwitchList(Resource):
     """/v1/switches."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Every link."""

@@ -12,6 +12,7 @@ import falcon
 from pydantic import Field
 
 from ocs.api.http import Body, Query, answer, instant, parse_instant, read_json
+from ocs.api.resource import Resource
 from ocs.api.services import Services
 from ocs.errors import CallerError
 from ocs.rating.book import FxRate
@@ -78,11 +79,8 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/fx-rates", FxRates(services))
 
 
-class TariffList:
+class TariffList(Resource):
     """/v1/tariffs."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Every version of every tariff."""
@@ -91,11 +89,8 @@ class TariffList:
         answer(resp, {"versions": [version_json(info) for info in versions]})
 
 
-class Versions:
+class Versions(Resource):
     """/v1/tariffs/{tariff}/versions."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, tariff: str) -> None:
         """The versions of one tariff, oldest first."""
@@ -161,11 +156,8 @@ def _changes_json(counts: Mapping[Any, int], changes: Iterable[Change]) -> dict[
     return {"counts": {kind.value: number for kind, number in counts.items()}, "changes": list(changes)}
 
 
-class Withdraw:
+class Withdraw(Resource):
     """/v1/tariffs/{tariff}/versions/{version}/withdraw."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, _req: falcon.Request, resp: falcon.Response, tariff: str, version: int) -> None:
         """Calls answered from now on get the version before it again."""
@@ -176,11 +168,8 @@ class Withdraw:
         answer(resp, version_json(find_version(services.tariffs, tariff, now_ms, version)))
 
 
-class Rates:
+class Rates(Resource):
     """/v1/tariffs/{tariff}/rates."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, tariff: str) -> None:
         """Rates of a version (the one in force), by the beginning of their prefix."""
@@ -198,11 +187,8 @@ class Rates:
         answer(resp, {"version": version_json(info), "rates": rates})
 
 
-class Diff:
+class Diff(Resource):
     """/v1/tariffs/{tariff}/diff."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, tariff: str) -> None:
         """What changed between two versions."""
@@ -219,11 +205,8 @@ class Diff:
         answer(resp, _changes_json(Counter(change.kind for change in changes), changes))
 
 
-class FxRates:
+class FxRates(Resource):
     """/v1/fx-rates."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Every exchange rate."""
@@ -232,7 +215,7 @@ class FxRates:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Set an exchange rate, from a moment on."""
-        wanted = read_json(req, Fx, self._services.max_body_bytes)
+        wanted = self._read(req, Fx)
         services, now_ms = self._services, self._services.now_ms()
         since = wanted.effective_from
         since_ms = parse_instant(since, "effective_from") if since else now_ms

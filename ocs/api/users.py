@@ -8,12 +8,12 @@ import falcon
 from pydantic import Field
 
 from ocs.api.http import Body, Query, answer, instant, read_json
+from ocs.api.resource import Resource
 from ocs.api.services import Services
 from ocs.errors import CallerError
 from ocs.services.import_users import ImportReport, import_users
 from ocs.services.users import Secret, UserRecord, format_name, parse_name
 
-MAX_PAGE = 1_000
 MAX_ROW_ERRORS = 1_000
 """Bad rows that an answer names; the message counts them all."""
 Status = Literal["active", "blocked"]
@@ -76,17 +76,14 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/user-imports", Imports(services))
 
 
-class Users:
+class Users(Resource):
     """/v1/users."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Users by username and realm: account, realm, status, after (a name), limit."""
         query = Query(req)
         account, realm, status = query.text("account"), query.text("realm"), query.text("status")
-        after, limit = query.text("after"), query.number("limit", 100, low=1, high=MAX_PAGE)
+        after, limit = query.text("after"), query.limit()
         query.done()
         if status not in (None, "active", "blocked"):
             raise CallerError("status must be active or blocked")
@@ -101,18 +98,15 @@ class Users:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Let somebody call."""
-        wanted = read_json(req, NewUser, self._services.max_body_bytes)
+        wanted = self._read(req, NewUser)
         name = wanted.username, wanted.realm
         record = self._services.users.add(name, wanted.account, wanted.secret())
         self._services.terms_changed()
         answer(resp, user_json(record), 201)
 
 
-class OneUser:
+class OneUser(Resource):
     """/v1/users/{name}."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
         """One user."""
@@ -120,7 +114,7 @@ class OneUser:
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
         """Change what is named: account, status, password."""
-        wanted = read_json(req, Change, self._services.max_body_bytes)
+        wanted = self._read(req, Change)
         named = wanted.model_fields_set
         if not named:
             raise CallerError("nothing to change")
@@ -140,11 +134,8 @@ class OneUser:
         answer(resp, user_json(record))
 
 
-class Imports:
+class Imports(Resource):
     """/v1/user-imports."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Add every user of a file, or none."""

@@ -11,7 +11,8 @@ import falcon
 from pydantic import Field
 
 from ocs.api.accounts import Days, Units, account_json, actor_of
-from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant, read_json
+from ocs.api.http import Body, Query, amount, answer, idempotency_key, instant, parse_instant
+from ocs.api.resource import Resource
 from ocs.api.services import Services
 from ocs.errors import CallerError
 from ocs.ledger.days import DAY_MS
@@ -21,7 +22,6 @@ from ocs.rating.units import Unit
 from ocs.services.lockout import Locked
 from ocs.services.vouchers import MAX_COUNT, BatchView, NewBatch, VoucherView
 
-MAX_PAGE = 1_000
 MAX_CODE: Final = 64
 """Longest text that may be a code, with blanks and dashes."""
 
@@ -132,23 +132,20 @@ def add_routes(app: falcon.App[falcon.Request, falcon.Response], services: Servi
     app.add_route("/v1/accounts/{code}/vouchers", Redemptions(services))
 
 
-class Batches:
+class Batches(Resource):
     """/v1/voucher-batches."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Batches by name: after, limit."""
         query = Query(req)
-        after, limit = query.text("after") or "", query.number("limit", 100, low=1, high=MAX_PAGE)
+        after, limit = query.text("after") or "", query.limit()
         query.done()
         found = self._services.prepaid.vouchers.batches(after=after, limit=limit)
         answer(resp, {"batches": [batch_json(view) for view in found]})
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Make vouchers. The answer has their codes, which nothing can show again."""
-        wanted = read_json(req, NewVouchers, self._services.max_body_bytes)
+        wanted = self._read(req, NewVouchers)
         vouchers = self._services.prepaid.vouchers
         codes = vouchers.create(wanted.batch_of(), actor=actor_of(req))
         made = [{"serial": serial, "code": code} for serial, code in codes]
@@ -156,11 +153,8 @@ class Batches:
         answer(resp, {**batch_json(vouchers.batch(wanted.batch)), "codes": made}, 201)
 
 
-class OneBatch:
+class OneBatch(Resource):
     """/v1/voucher-batches/{batch}."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, batch: str) -> None:
         """One batch, and how many of it are used."""
@@ -168,65 +162,53 @@ class OneBatch:
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, batch: str) -> None:
         """Take the whole batch out of use, or back in. What is used stays used."""
-        wanted = read_json(req, Status, self._services.max_body_bytes)
+        wanted = self._read(req, Status)
         vouchers = self._services.prepaid.vouchers
         vouchers.block(batch, None, blocked=wanted.status == "blocked")
         answer(resp, batch_json(vouchers.batch(batch)))
 
 
-class VouchersOf:
+class VouchersOf(Resource):
     """/v1/voucher-batches/{batch}/vouchers."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, batch: str) -> None:
         """Vouchers by serial, without codes: after (a serial), limit."""
         query = Query(req)
         after = query.number("after", 0, low=0, high=2**31 - 1)
-        limit = query.number("limit", 100, low=1, high=MAX_PAGE)
+        limit = query.limit()
         query.done()
         found = self._services.prepaid.vouchers.vouchers(batch, after=after, limit=limit)
         answer(resp, {"vouchers": [voucher_json(view) for view in found]})
 
 
-class OneVoucher:
+class OneVoucher(Resource):
     """/v1/voucher-batches/{batch}/vouchers/{serial}."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, batch: str, serial: int) -> None:
         """Take one voucher out of use, or back in. 409: it is used."""
-        wanted = read_json(req, Status, self._services.max_body_bytes)
+        wanted = self._read(req, Status)
         vouchers = self._services.prepaid.vouchers
         vouchers.block(batch, serial, blocked=wanted.status == "blocked")
         answer(resp, voucher_json(vouchers.vouchers(batch, after=serial - 1, limit=1)[0]))
 
 
-class Lookups:
+class Lookups(Resource):
     """/v1/voucher-lookups. A POST, so that no code stands in a log of paths."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """What became of the voucher with this code. For operators: nothing is counted."""
-        wanted = read_json(req, Shown, self._services.max_body_bytes)
+        wanted = self._read(req, Shown)
         answer(resp, voucher_json(self._services.prepaid.vouchers.look_up(wanted.code)))
 
 
-class Redemptions:
+class Redemptions(Resource):
     """/v1/accounts/{code}/vouchers."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, code: str) -> None:
         """Use a voucher up, once: a repeat with the same Idempotency-Key gets the first answer. 200 also
         for a no: `redeemed` false and its `reason`."""
         key = idempotency_key(req)
-        wanted = read_json(req, Redemption, self._services.max_body_bytes)
+        wanted = self._read(req, Redemption)
         outcome = self._services.prepaid.vouchers.redeem(
             code, wanted.code, caller=wanted.caller, key=key, actor=actor_of(req)
         )
