@@ -219,6 +219,15 @@ def test_a_correction_of_yesterdays_call_leaves_todays_spending_alone() -> None:
     assert batch.accounts[ALICE].spent_ticks == 100 + 200
 
 
+def test_a_correction_after_a_move_to_another_timezone_gives_no_spending_away() -> None:
+    batch = books(balance_ticks=1_000)
+    late = NOW - NOW % DAY + DAY - 1_800_000  # half past eleven; in Berlin it is tomorrow
+    decide(batch, settle("c", 30, at_ms=late))
+    batch.accounts[ALICE].timezone = "Europe/Berlin"
+    decide(batch, settle("c", 10, at_ms=late + 60_000, correct=True))
+    assert batch.accounts[ALICE].spent_ticks == 100
+
+
 def test_a_correction_may_move_the_call_to_another_payer() -> None:
     batch = books(balance_ticks=1_000)
     decide(batch, settle("c", 30))
