@@ -86,6 +86,8 @@ def test_the_balance_in_words_says_that_money_has_expired_and_when(office: Offic
     path = "/v1/accounts/alice/balance-text"
     empty = office.client.simulate_get(path).json
     assert (empty["text"], empty["credit_expires_at"]) == ("Your balance is 0.00 EUR.", None)
+    shown = office.client.simulate_get("/v1/accounts/alice").json
+    assert (shown["credit_expires_at"], shown["credit_expired"]) == (PAST, False)  # there is nothing to lose
     office.top_up("alice", "10")
     told = office.client.simulate_get(path).json
     assert told["text"] == "Your balance is 10.00 EUR. Your credit expired on 31 Dec 2019."

@@ -293,7 +293,15 @@ THE_END_OF_THE_MONEY = (
     ),
     Scenario(
         "money that expires in mid call pays to the end of what was held in time: warned, and cut",
-        happens=(expires("alice", 16), call("c1"), wait(16), held("alice", "0.20"), wait(30), is_over("c1")),
+        happens=(
+            expires("alice", 16),
+            call("c1"),
+            wait(16),
+            held("alice", "0.20"),
+            wait(30),
+            warned("c1", 17.0),
+            is_over("c1"),
+        ),
         charged={"c1": Charge(19.98, "0.20", by="us")},
         after={"alice": "0.80"},
     ),
