@@ -122,7 +122,7 @@ class Statements:
             "text",
         )
         self.sessions = self._read(
-            "SELECT c.switch, c.session, h.call_id, h.account_id "
+            "SELECT c.switch, c.session, h.call_id, coalesce(c.part, ''), h.account_id "
             "FROM calls c JOIN holds h ON h.call_id = c.call_id "
             f"WHERE c.session IS NOT NULL AND {dialect.any_of('c.session', 'text')}",
             "text",

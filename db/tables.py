@@ -224,6 +224,7 @@ allowance_postings = Table(
 
 _NOT_CLOSED = text("state <> 'closed'")
 _OF_A_SESSION = text("session IS NOT NULL")
+_OPEN_PART = text("part IS NOT NULL AND state <> 'closed'")
 
 calls = Table(
     "calls",
@@ -242,10 +243,20 @@ calls = Table(
     Column("snapshot", JsonText, nullable=False, comment="the whole ocs.sessions.session.Session"),
     Column("saved_at_ms", Big, nullable=False),
     Column("session", String(128), comment="the session of which it is a part; NULL: it is all"),
+    Column("part", String(40), comment="which part, where only one call may be open for it"),
     Index(None, "switch", "channel"),
     Index("ix_calls_open", "switch", sqlite_where=_NOT_CLOSED, postgresql_where=_NOT_CLOSED),
     Index(
         "ix_calls_session", "session", "switch", sqlite_where=_OF_A_SESSION, postgresql_where=_OF_A_SESSION
+    ),
+    Index(
+        "ix_calls_one_a_part",
+        "session",
+        "switch",
+        "part",
+        unique=True,
+        sqlite_where=_OPEN_PART,
+        postgresql_where=_OPEN_PART,
     ),
 )
 

@@ -23,6 +23,7 @@ from ocs.ledger.batch import (
     NewCharge,
     OpenHold,
     PastCharge,
+    SessionPart,
     Transfer,
 )
 from ocs.ledger.model import (
@@ -124,8 +125,9 @@ def load(transaction: Transaction, commands: Sequence[Command], more_accounts: s
     batch.keys = {row[0]: Answer(row[1], load_outcome(orjson.loads(row[2]))) for row in next(answers)}
     if call_ids:
         _enter_calls(transaction, batch, next(answers), correcting)
-    for switch, session, call_id, account_id in next(answers) if sessions else ():
-        batch.sessions.setdefault((switch, session), {}).setdefault(call_id, set()).add(account_id)
+    for switch, session, call_id, part, account_id in next(answers) if sessions else ():
+        parts = batch.sessions.setdefault((switch, session), {})
+        parts.setdefault(call_id, SessionPart(part, set())).accounts.add(account_id)
     if gifts:
         batch.fresh_allowance_ids = [row[0] for row in next(answers)]
     if code_hashes:

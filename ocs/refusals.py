@@ -15,7 +15,8 @@ class Refusal(StrEnum):
     CALL_CLOSED = "call_closed"
     """The call was settled already."""
     CALL_ID_IN_USE = "call_id_in_use"
-    """Somebody else's call, or one to another number, goes by this id on this switch."""
+    """Somebody else's call, or one to another number, goes by this id on this switch; or another call is
+    open for this part of its session."""
     NO_PAYER = "no_payer"
     """No rule in settings found an account for this call."""
     BAD_NUMBER = "bad_number"

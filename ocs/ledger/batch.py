@@ -78,6 +78,14 @@ class CallMoney:
 
 
 @dataclass(slots=True)
+class SessionPart:
+    """A call of a session that holds: for which part of it, on which accounts."""
+
+    part: str
+    accounts: set[int]
+
+
+@dataclass(slots=True)
 class Answer:
     """The first answer to a key. `meaning` tells a repeat from a key that is used for something else."""
 
@@ -170,8 +178,8 @@ class Batch:
     accounts: dict[int, Account] = field(default_factory=dict)
     allowances: dict[int, AllowanceState] = field(default_factory=dict)
     calls: dict[str, CallMoney] = field(default_factory=dict)
-    sessions: dict[SessionKey, dict[str, set[int]]] = field(default_factory=dict)
-    """Which calls of a session hold on which accounts."""
+    sessions: dict[SessionKey, dict[str, SessionPart]] = field(default_factory=dict)
+    """The calls of a session that hold, by call id."""
     keys: dict[str, Answer] = field(default_factory=dict)
     fresh_allowance_ids: list[int] = field(default_factory=list)
     vouchers: dict[str, Voucher] = field(default_factory=dict)
@@ -202,7 +210,12 @@ class Batch:
     def beside(self, session: SessionKey | None, call_id: str, account_id: int) -> int:
         """How many other calls of its session hold on the account; 0 for a call that is all."""
         parts = self.sessions.get(session, {}) if session is not None else {}
-        return sum(account_id in accounts for other, accounts in parts.items() if other != call_id)
+        return sum(account_id in one.accounts for other, one in parts.items() if other != call_id)
+
+    def begun(self, session: SessionKey | None, call_id: str, part: str) -> bool:
+        """Does another call hold for this part of the session? Never, where there is no name of a part."""
+        parts = self.sessions.get(session, {}) if session is not None and part else {}
+        return any(one.part == part for other, one in parts.items() if other != call_id)
 
     def allowances_of(self, account_id: int) -> list[AllowanceState]:
         """All loaded allowances of an account."""
@@ -238,7 +251,11 @@ class Batch:
             self.redated_accounts.add(account_id)
 
     def replace_holds(
-        self, call_id: str, holds: Mapping[int, OpenHold], session: SessionKey | None = None
+        self,
+        call_id: str,
+        holds: Mapping[int, OpenHold],
+        session: SessionKey | None = None,
+        part: str = "",
     ) -> None:
         """Make these the call's holds; accounts, allowances and open-call counters follow.
 
@@ -257,7 +274,10 @@ class Batch:
             if not self.beside(session, call_id, account_id):
                 self.accounts[account_id].open_calls += 1 if account_id in after else -1
         if session is not None:
-            self.sessions.setdefault(session, {})[call_id] = after
+            parts = self.sessions.setdefault(session, {})
+            parts.pop(call_id, None)
+            if after:
+                parts[call_id] = SessionPart(part, after)
 
     def _set_aside(self, leg: LegHold, sign: int) -> None:
         self.accounts[leg.account_id].held_ticks += sign * leg.ticks

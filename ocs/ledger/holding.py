@@ -160,6 +160,8 @@ def _standing(batch: Batch, command: Hold, call: CallMoney) -> Refused | None:
     """The checks that need no price, in the order of Refusal."""
     if call.closed:
         return Refused(Refusal.CALL_CLOSED)
+    if not call.holds and batch.begun(command.session, command.call_id, command.part):
+        return Refused(Refusal.CALL_ID_IN_USE)
     for leg in command.legs:
         if leg.account_id not in batch.accounts:
             return Refused(Refusal.ACCOUNT_UNKNOWN, leg.account_id)
@@ -281,4 +283,6 @@ def _grant(
     # The first leg's, as it is once this hold has taken the place of the one before.
     available = purses[0].account.available_at(command.at_ms, purses[0].own_ticks - totals[0])
     granted = Granted(grant_ms, final, tuple(hold.leg for hold in holds.values()), limited_by, available)
-    return Plan(granted, apply=lambda: batch.replace_holds(command.call_id, holds, command.session))
+    return Plan(
+        granted, apply=lambda: batch.replace_holds(command.call_id, holds, command.session, command.part)
+    )

@@ -175,8 +175,9 @@ class Hold:
 
     `legs` are all paying legs of the call: a leg that is not named is released. An extension (same legs, no
     `shrink`) is never refused for money, a block or a limit: it gets what can be bought, at least what it
-    has, and `final` says that there is no more. Calls of one `session` count as one call. `opens` marks the
-    first hold of a new call: under load it queues behind running calls and is the first to be turned away.
+    has, and `final` says that there is no more. Calls of one `session` count as one call; of those
+    with the same `part` one can hold at a time. `opens` marks the first hold of a new call: under load it
+    queues behind running calls and is the first to be turned away.
     """
 
     key: str
@@ -188,6 +189,7 @@ class Hold:
     shrink: bool = False
     opens: bool = False
     session: SessionKey | None = None
+    part: str = ""
     writes: Callable[[Granted | Refused], Writes] | None = None
 
 

@@ -299,7 +299,7 @@ class ChargeCalls:
             )
             if (
                 session.legs
-                and session.refusal is not Refusal.UNAVAILABLE
+                and session.refusal not in (Refusal.UNAVAILABLE, Refusal.CALL_ID_IN_USE)
                 and not self._shared.was_held(session)
             ):
                 rows = Writes(records=call_records(session, None))

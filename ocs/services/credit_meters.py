@@ -17,6 +17,7 @@ import structlog
 
 from ocs.errors import Unavailable
 from ocs.rating.units import Unit
+from ocs.refusals import Refusal
 from ocs.services.calls import ActiveCall
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.credit_model import CreditRequest, ServiceUse
@@ -70,7 +71,7 @@ class Meters:
     def parts(self, request: CreditRequest) -> list[ActiveCall]:
         """The meters of the session that are here, those of an older session by its id left out."""
         found = self.charging.calls.of_session(self.name, short(request.session_id))
-        return [part for part in found if not _is_long_over(part.session, request.at_ms)]
+        return [part for part in found if not _is_nothing(part.session, request.at_ms)]
 
     def long_over(self, request: CreditRequest, key: str) -> str:
         """The last meter of an older session by this id; empty: none that is here."""
@@ -118,8 +119,10 @@ class Meters:
         """Offer a meter. Every daemon that is asked alike names it alike, so it holds and charges once."""
         events = () if report is None else (report,)
         before = self.long_over(request, use.key)
+        reports = reports or report is not None
+        stays = whole_ms is None and (report is None or not report.last)
         channel, offer = self.offer(
-            request, use, reports=reports or report is not None, before=before, whole_ms=whole_ms
+            request, use, reports=reports, before=before, whole_ms=whole_ms, stays=stays
         )
         if known is not None:
             channel = known.session.channel
@@ -127,10 +130,17 @@ class Meters:
         old = handled.session
         if known is None and not before and _is_long_over(old, request.at_ms):
             channel, offer = self.offer(
-                request, use, reports=reports or report is not None, before=old.call_id, whole_ms=whole_ms
+                request, use, reports=reports, before=old.call_id, whole_ms=whole_ms, stays=stays
             )
             handled = self.ask(channel, offer, *events)
-        return handled
+        if handled.session.refusal is not Refusal.CALL_ID_IN_USE:
+            return handled
+        # In this moment another request of the session began the service's meter, at another daemon.
+        self.read(request.session_id)
+        begun = self.meter(request, use.key)
+        if begun is None:
+            raise Unavailable(f"{request.session_id}: {use.key or 'its meter'} is on its way to its end")
+        return self.ask(begun.session.channel, offer, *events)
 
     def ask(self, channel: str, *events: Offered | Used) -> Handled:
         """Tell a meter, and wait for what becomes of it. Raises Unavailable."""
@@ -149,9 +159,10 @@ class Meters:
         reports: bool = False,
         before: str = "",
         whole_ms: int | None = None,
+        stays: bool = False,
     ) -> tuple[str, Offered]:
         """(channel, offer). before: the call by this name, long over. reports: it also says what was used.
-        whole_ms: that or nothing.
+        whole_ms: that or nothing. stays: it is the service's one meter until it ends.
         """
         terms = use.terms
         call_id = digest(self.name, request.session_id, use.key, str(request.number), before)
@@ -175,6 +186,7 @@ class Meters:
             service=terms.name,
             tariff=terms.tariff,
             session=short(request.session_id),
+            part=f"#{named(use.key)}" if stays else "",
             fixed_destination=bool(terms.destination),
             currency=request.currency if terms.unit == Unit.MONEY else "",
         )
@@ -261,10 +273,19 @@ def _is_long_over(session: Session, at_ms: int) -> bool:
     return session.state is State.CLOSED and at_ms - last_ms > REUSED_MS
 
 
+def _is_nothing(session: Session, at_ms: int) -> bool:
+    """Is it of another session by this id, or did it never begin because its like was there already?"""
+    return session.refusal is Refusal.CALL_ID_IN_USE or _is_long_over(session, at_ms)
+
+
 def channel_of(session_id: str, key: str) -> str:
     """The channel of a session's meter."""
-    named = key if len(key) <= _KEY_LENGTH else digest(key)[:_KEY_LENGTH]
-    return f"{short(session_id)}#{named}" if key else short(session_id)
+    return f"{short(session_id)}#{named(key)}" if key else short(session_id)
+
+
+def named(key: str) -> str:
+    """The key as it is, or a digest where the columns would not hold it."""
+    return key if len(key) <= _KEY_LENGTH else digest(key)[:_KEY_LENGTH]
 
 
 def short(session_id: str) -> str:

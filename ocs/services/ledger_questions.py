@@ -73,6 +73,7 @@ class LedgerQuestions:
                 shrink=step.shrink,
                 opens=session.state is State.ASKING,
                 session=_session_key(session),
+                part=session.part,
                 writes=rows,
             ),
         )

@@ -26,6 +26,7 @@ def call_row(session: Session, now_ms: int) -> Mapping[str, Any]:
         "snapshot": to_row(session),
         "saved_at_ms": now_ms,
         "session": session.session_id or None,
+        "part": session.part or None,
     }
 
 

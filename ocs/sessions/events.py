@@ -92,6 +92,8 @@ class Offered:
     """Name of the tariff that prices it; {tariff} stands for the payer's own."""
     session: str = ""
     """The session at the switch of which this call is one meter; empty: the call is all."""
+    part: str = ""
+    """Which part of the session it is, where another call may not be open for it; empty: any number may."""
     fixed_destination: bool = False
     """The destination is a key of the sheet (a rating group), not a number."""
     currency: str = ""

@@ -13,6 +13,7 @@ from typing import Final
 
 from ocs.ledger.model import Granted, Refused
 from ocs.rating.units import MOST, Unit
+from ocs.refusals import Refusal
 from ocs.sessions.ends import correct, marked, settle, talked_anyway, unestimated
 from ocs.sessions.events import (
     Allow,
@@ -272,6 +273,8 @@ def no_news(s: Session, event: CallFound | SwitchLost, now: Now) -> Reaction:
 @row((SETTLING, CLOSED), Used, "settling closed")
 def used_after_the_end(s: Session, event: Used, now: Now) -> Reaction:
     """A repeat changes nothing; a report that was missing, or that we had stopped waiting for, corrects."""
+    if s.refusal is Refusal.CALL_ID_IN_USE:
+        return Reaction(but(s, reported_no=max(s.reported_no, event.number)))  # another meter counts it
     if event.number <= s.reported_no and s.counts(event.number):
         counted = _filled(s, event)
         event = replace(event, cause=s.cause, ended_by=s.ended_by)  # late news says nothing of the end

@@ -167,6 +167,8 @@ class Session:
     service: str = ""
     session_id: str = ""
     """The session at the switch of which this call is one meter."""
+    part: str = ""
+    """Which part of it, where it is the only one at a time."""
     used_ms: int = 0
     """Of a metered session: what was reported as used, and what stands for reports that are missing."""
     reported_no: int = 0
@@ -284,6 +286,7 @@ def offered_session(switch: str, channel: str, event: Offered, call_id: str, pol
         unit=event.unit,
         service=event.service,
         session_id=event.session,
+        part=event.part,
         reported_no=event.number - event.reports,
         first_no=event.number,
     )
@@ -293,8 +296,8 @@ _LEG_FIELDS = tuple(f.name for f in fields(Leg))
 
 
 _METERED = (
-    "unit", "service", "session_id", "used_ms", "reported_no", "first_no", "gaps", "cut_at_ms", "currency",
-    "charged_ticks",
+    "unit", "service", "session_id", "part", "used_ms", "reported_no", "first_no", "gaps", "cut_at_ms",
+    "currency", "charged_ticks",
 )  # fmt: skip
 """What only metered sessions have; left out of the rows of others."""
 

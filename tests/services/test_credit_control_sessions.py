@@ -85,3 +85,44 @@ def test_a_call_of_another_door_counts_beside_it(desk: TestDesk, bob: int) -> No
     credit.initial(*THREE, account="bob")
     desk.offer("call", "bob")
     assert [one.reason for one in desk.switch.orders] == [Refusal.CONCURRENCY_LIMIT]  # type: ignore[attr-defined]
+
+
+# --- one meter a service -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["initial", "update"])
+@pytest.mark.parametrize("used_s", [0, 3])
+def test_a_meter_that_two_daemons_begin_in_one_moment_is_one(
+    desk: TestDesk, ann: int, first: str, used_s: int
+) -> None:
+    """The first update overtakes its CCR-I and meets another daemon in the same moment."""
+    credit = CreditLab(desk, alone=False)
+    other = credit.other()
+    begins = {
+        "initial": lambda: credit.initial(talk(wants_s=20)),
+        "update": lambda: credit.update(1, talk(used_s, 20), at=other),
+    }
+    jobs = [gevent.spawn(begins.pop(first)), *map(gevent.spawn, begins.values())]
+    gevent.joinall(jobs, timeout=5)
+    assert [only(job.get()).refusal for job in jobs] == [None, None]
+    assert cents(desk, ann) == (1000, 20 + used_s)
+    with desk.engine.begin() as db:
+        assert len(db.execute(select(tables.calls)).all()) == 1
+    for _ in range(2):
+        assert only(credit.update(1, talk(used_s, 20))).granted_ms == 20_000, "a repeat"
+    credit.terminate(2, talk(4), at=other)
+    assert cents(desk, ann) == (1000 - used_s - 4, 0)
+    assert [record["refusal"] for record in credit.records()] == [None]
+    assert desk.seen.counts["bad_input:calls"] == 0, "nothing went wrong in silence"
+
+
+def test_two_events_in_one_moment_are_two(desk: TestDesk, ann: int) -> None:
+    credit = CreditLab(desk, alone=False)
+    other = credit.other()
+    jobs = [
+        gevent.spawn(credit.debit, sms(wants=1), number=number, at=at)
+        for number, at in enumerate([credit.credit, other])
+    ]
+    gevent.joinall(jobs, timeout=5)
+    assert [only(job.get()).refusal for job in jobs] == [None, None]
+    assert cents(desk, ann) == (990, 0)
