@@ -120,6 +120,8 @@ class TestDesk:
         self.sell(tariff([(prefix, name, spec) for prefix, name in destinations], currency="USD"))
         self.revenue = self.account("house:revenue", "revenue", credit_limit_ticks=None)
         self.cash = self.account("house:cash", "cash", credit_limit_ticks=None)
+        self.tax: int | None = None
+        """The account that taxes go to; None: they stay with the payee."""
         self.lives: list[ChargeCalls] = []
         self.charging = self.new_life()
 
@@ -205,7 +207,7 @@ class TestDesk:
                 parent = self._view(str(db.execute(above).scalar_one()))
         return PayerView(
             row.account_id, row.code, Role(row.kind), row.currency, row.tariff, row.account_id, self.revenue,
-            None, row.max_call_s, row.max_calls_per_s, parent,
+            self.tax, row.max_call_s, row.max_calls_per_s, parent,
         )  # fmt: skip
 
     def _find_call(self, switch: str, channel: str) -> Any:

@@ -18,6 +18,7 @@ from ocs.ledger.model import AddAllowance
 from ocs.rating.model import Allowance
 from ocs.refusals import Refusal
 from ocs.services.charge_calls import LINGER_MS
+from tests.rating.make import tariff
 from tests.services.credit_twins import CreditLab, data, only, sms, talk
 from tests.services.desk import CENT, TestDesk
 from tests.services.nas_twins import cents
@@ -199,6 +200,19 @@ def test_an_amount_is_given_to_a_resellers_customer_and_not_to_the_reseller_too(
     assert desk.money(desk.revenue)[0] == -7 * CENT
 
 
+def test_the_tax_that_was_charged_is_given_back_with_the_price(credit: CreditLab) -> None:
+    desk = credit.desk
+    tax = desk.tax = desk.account("house:tax", "tax", credit_limit_ticks=None)
+    vat = [{"name": "VAT", "percent": "20"}]
+    rates = [("20$", "sms", "0:0.05/1+1")]
+    desk.sell(tariff(rates, name="taxed-sms", version_id=9, currency="USD", unit="unit", tax=vat))
+    bob = desk.customer("bob", "1.00", tariff="taxed")
+    credit.debit(sms(wants=2), account="bob")
+    assert (cents(desk, bob), cents(desk, tax), cents(desk, desk.revenue)) == ((88, 0), (2, 0), (10, 0))
+    credit.refund(sms(wants=2), account="bob", session="r")
+    assert (cents(desk, bob), cents(desk, tax), cents(desk, desk.revenue)) == ((100, 0), (0, 0), (0, 0))
+
+
 def test_nobody_is_given_back_what_is_not_sold(credit: CreditLab, ann: int) -> None:
     assert credit.refund(sms(wants=1), account="nobody").refusal is Refusal.NO_PAYER
     assert cents(credit.desk, ann) == (1000, 0)
@@ -240,3 +254,9 @@ def test_a_price_is_what_the_first_payer_would_pay_for_all_of_it(credit: CreditL
     assert credit.credit.price(credit.request(0, sms(wants=1), account="nobody")).refusal is Refusal.NO_PAYER
     assert cents(credit.desk, ann) == (1000, 0)
     assert credit.desk.rows(tables.calls) == []
+
+
+def test_what_several_services_would_cost_counts_included_units_once(credit: CreditLab, ann: int) -> None:
+    credit.desk.ledger.submit(AddAllowance("gift", ann, "4 messages", 4, Allowance(0, 0, unit="unit"), 0))
+    asked = credit.request(0, sms(wants=3), replace(sms(wants=3), key="21"))
+    assert credit.credit.price(asked).ticks == (3 + 3 - 4) * 5 * CENT
