@@ -194,6 +194,9 @@ class ChargeCalls:
             case State.ASKING:
                 # What became of the question is not known: the answer is no, and what it may hold is let go.
                 self._take(call, self._moved_on(call, LedgerUnavailable()))
+            case State.RINGING if call.session.answered_at_ms is not None:
+                # Its answer was not confirmed: it talks on what is held.
+                self._take(call, self._moved_on(call, LedgerUnavailable()))
             case State.TALKING | State.DRAINING | State.METERING | State.SETTLING:
                 retry_at_ms = self.desk.clock.now_ms() + self.desk.policy.retry_ms
                 call.session = but(call.session, retry_at_ms=retry_at_ms)
@@ -318,8 +321,8 @@ class ChargeCalls:
     def _late_cdr(self, switch: str, channel: str, event: Ended) -> None:
         """A CDR of a call that is not in memory: it may correct one that was settled by estimate, or as free.
 
-        One that is open is another daemon's, which hears of its end or is followed by us: it is looked at again
-        until it is over, or here.
+        One that is open is another daemon's, which hears of its end or is followed by us: it is looked at
+        again until it is over, or here.
         """
         try:
             snapshot = self.desk.find_call(switch, channel)

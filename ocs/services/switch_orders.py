@@ -23,6 +23,8 @@ from ocs.sessions.events import (
 )
 from ocs.sessions.session import State, but
 
+OVER: Final = (State.SETTLING, State.CLOSED)
+
 CUT_ATTEMPTS: Final = 5
 """Orders to hang up a refused call that the switch did not take are repeated this often, a second apart."""
 
@@ -70,6 +72,6 @@ class SwitchOrders:
                 self._post(call, SwitchLost(self.desk.clock.now_ms()))
         if not took:
             self._log.warning("order_not_taken", call=session.call_id, order=type(command).__name__)
-            if isinstance(command, Cut) and session.state is State.CLOSED and attempt < CUT_ATTEMPTS:
+            if isinstance(command, Cut) and session.state in OVER and attempt < CUT_ATTEMPTS:
                 when = self.desk.clock.now_ms() + self.desk.policy.cut_repeat_ms
                 self.desk.clock.call_at(when, lambda: self.give(call, command, attempt + 1))
