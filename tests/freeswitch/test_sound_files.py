@@ -13,7 +13,7 @@ from ocs.runtime.clock import ManualClock
 from switch_adapters.freeswitch.outbound_session import BROKEN_BY, HungUp, OutboundSession
 from switch_adapters.freeswitch.outbound_words import Say, Speech
 from switch_adapters.freeswitch.sound_files import Remembered, SoundFiles
-from switch_adapters.scripted.script import Press
+from switch_adapters.scripted.script import CallScript, Press
 from tests.freeswitch.outbound_desk import Desk
 
 FILES = ("a.wav", "no_such.wav", "/b/at_8000.wav", "tone_stream://%(200,0,440)")
@@ -66,8 +66,12 @@ def test_what_is_missing_is_known_before_it_is_played_and_not_asked_again(
 
 def test_a_hundred_callers_at_once_ask_once_for_each_file(desk: Desk, asked: list[str]) -> None:
     files = SoundFiles(desk.clock, 60)
-    for _ in range(100):
-        desk.call(lambda session: (files.missing(session, FILES), session.play("a.wav"))[0])
+    desk.handle = lambda session: (files.missing(session, FILES), session.play("a.wav"))[0]
+    for number in range(100):
+        desk.switch.place(
+            CallScript(f"call {number}", "3000", "acct", mode="socket", socket=desk.server.addresses[0])
+        )
+    desk.quiet()
     desk.advance(5_000)
     assert desk.results == [{"no_such.wav"}] * 100
     assert len(asked) == 12
