@@ -10,7 +10,7 @@ A restarted switch (its Core-UUID changed) has lost what it does not list, at on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -157,15 +157,11 @@ class Resync:
         except Unbelievable as doubt:
             self._doubt(str(doubt), len(open_calls), len(open_calls))
             return self._limits.recheck_s
-        behind, asking = self._look_at_unknown(rows)
+        behind = self._look_at_unknown(rows)
         ending = {row.uuid for row in rows if row.ending}
         judgement = judge(open_calls, self._book.calls, {row.uuid for row in rows} - ending, ending)
         denied = self._denied(judgement, open_calls)
         self._tell_found(open_calls, judgement)
-        for channel, _ in asking:
-            self._observer.asked_again(self._switch, channel)
-            log.warning("a parked call asks again", switch=self._switch, channel=channel)
-        self._deliver(asking)  # found first: what is in doubt answers nobody
         if not self._restarted and trips(len(denied), len(open_calls), self._limits):
             self._doubt("too many calls are missing at once", len(denied), len(open_calls))
             self._tell_gone(self._long_denied(denied))
@@ -194,15 +190,14 @@ class Resync:
         if counted is None or int(counted[1]) != 0:
             raise Unbelievable("the listing is empty, but the core counts sessions")
 
-    def _look_at_unknown(self, rows: list[Row]) -> tuple[bool, list[Delivery]]:
-        """Dump the channels that the book does not know well.
+    def _look_at_unknown(self, rows: list[Row]) -> bool:
+        """Dump the channels that the book does not know well; True if some are left for the next pass.
 
-        True if some are left for the next pass; and the offers of calls that still wait for a yes or no.
+        What a dump says is told at once, unanswered channels first: a parked call waits for seconds only.
         """
-        asking: list[Delivery] = []
-        wanted = [row.uuid for row in rows if not row.loopback and self._is_unclear(row)]
-        now = wanted[: self._limits.max_dumps]
-        for uuid, reply in self._ask([(uuid, api("uuid_dump", uuid, "json")) for uuid in now]):
+        wanted = [row for row in rows if not row.loopback and self._is_unclear(row)]
+        now = sorted(wanted, key=lambda row: row.answered)[: self._limits.max_dumps]
+        for uuid, reply in self._ask([(row.uuid, api("uuid_dump", row.uuid, "json")) for row in now]):
             if not reply.ok:
                 continue  # it ended meanwhile
             try:
@@ -212,8 +207,12 @@ class Resync:
                 log.warning("a dump cannot be read", switch=self._switch, channel=uuid, why=error.message)
                 continue
             self._deliver(self._book.translate(event, self._clock.now_ms()))
-            asking += self._book.asks_again(event)
-        return len(wanted) > len(now), asking
+            for offer in self._book.asks_again(event):
+                self._observer.asked_again(self._switch, uuid)
+                log.warning("a parked call asks again", switch=self._switch, channel=uuid)
+                # Found first: what is in doubt answers nobody.
+                self._deliver([(uuid, CallFound(self._clock.now_ms(), None)), offer])
+        return len(wanted) > len(now)
 
     def _is_unclear(self, row: Row) -> bool:
         """Nothing was heard of it, it was answered while nobody listened, or our yes or no was not taken."""
@@ -237,13 +236,12 @@ class Resync:
         patience_ms = int(self._limits.breaker_patience_s * 1000)
         return {one for one, since_ms in self._denied_since_ms.items() if now_ms - since_ms >= patience_ms}
 
-    def _ask(self, commands: list[tuple[str, str]]) -> list[tuple[str, Reply]]:
-        answers: list[tuple[str, Reply]] = []
+    def _ask(self, commands: list[tuple[str, str]]) -> Iterator[tuple[str, Reply]]:
+        """The replies, each as soon as its chunk is answered."""
         for start in range(0, len(commands), _CHUNK):
             chunk = commands[start : start + _CHUNK]
             replies = self._link.send_all([command for _, command in chunk])
-            answers += [(key, reply) for (key, _), reply in zip(chunk, replies, strict=True)]
-        return answers
+            yield from ((key, reply) for (key, _), reply in zip(chunk, replies, strict=True))
 
     def _tell_found(self, open_calls: Mapping[str, str], judgement: Judgement) -> None:
         now_ms = self._clock.now_ms()
