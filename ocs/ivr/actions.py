@@ -37,8 +37,8 @@ class Slot:
 
 SLOTS: Final[Mapping[str, Slot]] = {
     "account": Slot(1, 20),
-    "card": Slot(4, 24),
-    "pin": Slot(3, 12),
+    "card": Slot(4, 32),
+    "pin": Slot(4, 12),
     "number": Slot(2, 20),
     "voucher": Slot(4, 24),
 }

@@ -38,8 +38,9 @@ from ocs.ivr.model import Menus
 from ocs.ports import Clock
 from ocs.rating.units import Unit
 from ocs.refusals import Refusal
+from ocs.services.balance_text import facts_of
 from ocs.services.card_calls import CardCalls, Line, Placed
-from ocs.services.manage_accounts import AccountView, AllowanceView
+from ocs.services.manage_accounts import AccountView
 from ocs.services.simulate import Simulator
 
 log = structlog.get_logger("ocs.ivr")
@@ -329,7 +330,7 @@ class IvrCall:
 
     def _balance(self) -> Result:
         view = self._view()
-        included = _included(view.allowances, self._desk.clock.now_ms())
+        included = _included(view, self._desk.clock.now_ms())
         values = {"balance": Money(view.balance_ticks, view.currency)}
         return Result("units" if included else "money", values, {"units": included})
 
@@ -416,17 +417,15 @@ def _minutes(ms: int) -> dict[str, Value]:
     return {"minutes": Count(seconds // 60), "seconds": Count(seconds % 60)}
 
 
-def _included(allowances: Sequence[AllowanceView], now_ms: int) -> Items:
-    """Minutes that can be talked now; those under a minute are not worth a sentence."""
+def _included(view: AccountView, now_ms: int) -> Items:
+    """Minutes that can be talked now, in the order in which calls draw them; those under one are not told."""
     told: list[Mapping[str, Value]] = []
-    for one in sorted(allowances, key=lambda a: a.expires_at_ms or 1 << 62):
-        over = one.expires_at_ms is not None and one.expires_at_ms <= now_ms
-        minutes = max(0, one.remaining - one.held) // 60
-        if over or one.valid_from_ms > now_ms or one.unit != Unit.SECOND or not minutes:
+    for units in facts_of(view, now_ms).units:
+        if units.unit != Unit.SECOND or units.left < 60:
             continue
-        item: dict[str, Value] = {"minutes": Count(minutes)}
-        if one.expires_at_ms is not None:
-            item["until"] = _last_day(one.expires_at_ms)
+        item: dict[str, Value] = {"minutes": Count(units.left // 60)}
+        if units.expires_at_ms is not None:
+            item["until"] = _last_day(units.expires_at_ms)
         told.append(item)
     return tuple(told)
 

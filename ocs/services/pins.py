@@ -28,7 +28,10 @@ RESET_DIGITS: Final = 6
 """Digits of a PIN that is made here."""
 CARD_DIGITS: Final = 12
 """Digits of a card number that is made here, the last one a check digit."""
-_CARD: Final = re.compile(r"[0-9]{4,32}", re.ASCII)
+MIN_CARD: Final = 4
+MAX_CARD: Final = 32
+"""Digits of a card number that is brought along."""
+_CARD: Final = re.compile(rf"[0-9]{{{MIN_CARD},{MAX_CARD}}}", re.ASCII)
 _PIN: Final = re.compile(rf"[0-9]{{{MIN_DIGITS},{MAX_DIGITS}}}", re.ASCII)
 _ROWS: Final = ("01234567890123456789", "98765432109876543210")
 
@@ -204,7 +207,7 @@ class Pins:
     def add_card(self, account: str, number: str | None) -> Card:
         """Let a number find the account; None: make one up. Conflict: it is in use. NotFound: the account."""
         if number is not None and not _CARD.fullmatch(number):
-            raise CallerError("a card number has 4 to 32 digits")
+            raise CallerError(f"a card number has {MIN_CARD} to {MAX_CARD} digits")
         for _ in range(1 if number else 10):
             wanted = number or _new_card()
             try:

@@ -37,7 +37,7 @@ def timers(s: Session, now: Now) -> dict[type, int]:
         if s.state is State.DRAINING and s.reach.warnable and not s.warned and not s.cut_why:
             due[WarnDue] = max(now.at_ms, paid_until - policy.warn_before_ms)
         if s.reach.grace_ms is not None:
-            due[StaleDue] = _recorded(s, policy) or given_up_ms(s, s.reach.grace_ms)
+            due[StaleDue] = _recorded(s, policy) or _given_up_ms(s, s.reach.grace_ms)
     elif s.state is State.METERING:
         assert s.reach.grace_ms is not None
         due[StaleDue] = s.proven_at_ms + s.reach.grace_ms
@@ -54,7 +54,7 @@ def timers(s: Session, now: Now) -> dict[type, int]:
             if s.answered_at_ms is None:
                 due[StaleDue] = _let_go(s, s.reach.grace_ms, policy)
             else:
-                due[StaleDue] = given_up_ms(s, s.reach.grace_ms)
+                due[StaleDue] = _given_up_ms(s, s.reach.grace_ms)
             if s.untold and s.paid_until_ms is not None and now.at_ms < s.paid_until_ms:
                 due[SliceDue] = now.at_ms + policy.retry_ms
         else:
@@ -62,7 +62,7 @@ def timers(s: Session, now: Now) -> dict[type, int]:
     return due
 
 
-def given_up_ms(s: Session, grace_ms: int) -> int:
+def _given_up_ms(s: Session, grace_ms: int) -> int:
     """When an answered call whose end nobody reports is taken to be over."""
     assert s.answered_at_ms is not None
     return max(s.answered_at_ms + s.told_ms, s.proven_at_ms) + grace_ms

@@ -6,7 +6,10 @@ import re
 
 import pytest
 
+from ocs.ivr.actions import SLOTS
 from ocs.ivr.load import MenusError, default_menus, load
+from ocs.services.pins import MAX_CARD, MAX_DIGITS, MIN_CARD, MIN_DIGITS
+from ocs.services.vouchers import CODE_DIGITS
 
 SOUND = """
 start = "hello"
@@ -146,3 +149,9 @@ def test_an_installation_offers_the_languages_that_it_names():
     assert load(SOUND, ("de",)).languages == ("de",)
     with pytest.raises(MenusError, match="'fr' is wanted"):
         load(SOUND, ("fr",))
+
+
+def test_what_operators_give_out_callers_can_key_in():
+    assert (SLOTS["pin"].least, SLOTS["pin"].most) == (MIN_DIGITS, MAX_DIGITS)
+    assert (SLOTS["card"].least, SLOTS["card"].most) == (MIN_CARD, MAX_CARD)
+    assert SLOTS["voucher"].least <= CODE_DIGITS <= SLOTS["voucher"].most
