@@ -251,8 +251,11 @@ def test_a_daemon_killed_in_mid_call_leaves_the_far_end_to_the_switchs_own_timer
     caller.phone.finish()
     print(f"paid {call['granted_s']} s, killed after {killed_s:.3f} s, ended after {talked_s:.3f} s")
     site.start_daemon()
-    record = settled(site, f"acct-{user}")
     assert talked_s > killed_s + 0.3, "the far end outlives the daemon"
     assert CHARGING["first_slice_s"] <= talked_s <= PAID_S + 3.2, "and ends by the timer"
-    assert set(record["marks"]) == {"no_stop", "estimated", "from_resync"}
-    assert CHARGING["first_slice_s"] <= record["duration_s"] <= talked_s + 0.1
+    record = settled(site, f"acct-{user}")
+    if "estimated" in record["marks"]:  # back too late: the switch posts for 15 s, then to disk
+        assert set(record["marks"]) == {"no_stop", "estimated", "from_resync"}
+        assert CHARGING["first_slice_s"] <= record["duration_s"] <= talked_s + 0.1
+    else:
+        assert record["duration_s"] == pytest.approx(talked_s, abs=0.1)
