@@ -69,8 +69,8 @@ class FreeSwitch:
                 'value="5060"': f'value="{self.sip_port}"',
                 "http://ocs:8080/": f"http://127.0.0.1:{api_port}/",
                 "/var/lib/freeswitch/cdr": str(self.lost_records),
-                # A daemon that a test ends is up again within half a minute, on a crowded machine.
-                'name="retries" value="3"': 'name="retries" value="8"',
+                # A daemon that a test ends is up again within a minute, on a crowded machine.
+                'name="retries" value="3"': 'name="retries" value="20"',
             },
             "directory.xml": {"<users>": f"<users>\n{users}"},
             "dialplan.xml": {IVR_ADDRESS: f"127.0.0.1:{ivr_port} "},
