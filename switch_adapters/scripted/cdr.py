@@ -1,8 +1,8 @@
 """What record does the switch itself write of a call? mod_json_cdr: an HTTP post, or a file in a directory.
 
 B legs (with an originator) are left out, as that module does by default, unless they ask for it by
-`force_process_cdr`. A post that is not answered by 2xx is tried again, then the record goes to the directory, if
-there is one.
+`force_process_cdr`. A post that is not answered by 2xx is tried again, then the record goes to the directory,
+if there is one.
 """
 
 from __future__ import annotations
