@@ -13,6 +13,8 @@ from ocs.sessions import events as ev
 from ocs.sessions.events import Mode
 from tests.services.desk import CENT, TestDesk
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 
 def end(desk: TestDesk, duration_ms: int) -> None:
     desk.tell("a", ev.Ended(desk.clock.now_ms(), duration_ms, "NORMAL_CLEARING"))
