@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import process_time
 
 import pytest
 
@@ -23,6 +22,7 @@ from tests.diameter.lab import (
     wants,
 )
 from tests.services.desk import TestDesk
+from tests.work import calls_made
 
 ANN, BOB = "15550100", "15550101"
 TALK = service(100, wants(seconds(30)))
@@ -91,9 +91,10 @@ def test_numbers_may_be_as_great_as_they_can_be(lab: DiameterLab, first: int) ->
 def test_a_leap_of_numbers_costs_no_more_than_the_clock_shows(lab: DiameterLab) -> None:
     lab.initial(TALK)
     lab.wait(7)
-    began_s = process_time()
-    assert lab.update(0xFFFFFFFF, service(100, used(seconds(2)), wants(seconds(30)))) == "2001 100:30s"
-    assert process_time() - began_s < 1
+    leap = service(100, used(seconds(2)), wants(seconds(30)))
+    assert (
+        lab.update(0xFFFFFFFF, leap) == "2001 100:30s"
+    )  # whoever counts four thousand million never answers
     lab.terminate(0xFFFFFFFF, service(100, used(seconds(1))))
     lab.wait(3_000)
     balance, held = lab.cents(ANN)
@@ -206,9 +207,9 @@ def test_of_thousands_of_subscribers_the_first_pays_and_the_work_is_bounded(lab:
     many = [subscription(0, "+15550101") for _ in range(1_400)]
     raw = lab.ccr(INITIAL, 0, *many, TALK)
     assert len(raw) > 50_000
-    began_s = process_time()
-    assert lab.ask(raw) == "2001 100:30s"
-    assert process_time() - began_s < 0.5
+    said: list[str] = []
+    assert calls_made(lambda: said.append(lab.ask(raw))) < 10_000
+    assert said == ["2001 100:30s"]
     assert (lab.cents(ANN)[1], lab.cents(BOB)[1]) == (30.0, 0.0)
 
 
