@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from switch_adapters.diameter import names, wire
