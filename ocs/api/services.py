@@ -1,6 +1,6 @@
 """What does the HTTP door ask of the inside? One protocol a topic, gathered in `Services`.
 
-`ocs.runtime.bootstrap` fills it in two ways: in the daemon (calls are live, links are up) and offline
+`ocs.runtime.api_services` fills it in two ways: in the daemon (calls are live, links are up) and offline
 (`--offline`: the same database, no calls). Amounts are ticks, times UTC milliseconds; unknown names raise
 NotFound, contradictions Conflict, a database that is away OutsideError.
 """

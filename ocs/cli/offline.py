@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def offline_client(config: Path | None) -> Iterator[Client]:
     """A client of the database that the settings name; it is created or upgraded by `ocs db upgrade` only."""
     from ocs.api.app import control_app
-    from ocs.runtime import bootstrap, config_file, logs
+    from ocs.runtime import api_services, config_file, logs
 
     settings = config_file.load(config_file.find_file(config))
     logs.configure(style="console", level="error")
-    with bootstrap.offline(settings) as services:
+    with api_services.offline(settings) as services:
         yield Client(InProcess(control_app(services)))
 
 

@@ -1,24 +1,21 @@
-"""How is it all put together? The one place that builds everything; importing it starts nothing.
+"""How is it all put together? The one place that builds what runs; importing it starts nothing.
 
-`build` makes a `System` for the daemon and for scenario tests (another clock, another random); `offline`
-makes the API's services on the database alone, for `ocs … --offline`.
+`build` makes a `System` for the daemon and for scenario tests (another clock, another random). What the API
+can do with it is `ocs.runtime.api_services`.
 """
 
 from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import gevent
 import structlog
 from sqlalchemy import Engine
 
-from db.check import check
 from db.committer import Committer
 from db.live.memory import MemorySignals
 from db.live.redis_signals import RedisSignals
@@ -33,7 +30,7 @@ from db.repositories.switches import SwitchRepository
 from db.repositories.users import UserRepository
 from db.tariffs import TariffRepository
 from ocs import __version__
-from ocs.api.services import Readiness, Services, SwitchView
+from ocs.api.services import Readiness, SwitchView
 from ocs.errors import NotFound, OutsideError
 from ocs.ports import Clock, Signals
 from ocs.rating.book import TariffBook
@@ -42,26 +39,24 @@ from ocs.runtime.clock import SystemClock
 from ocs.runtime.database import database_fault, open_committer, open_engine
 from ocs.runtime.diameter_doors import DiameterDoors
 from ocs.runtime.housekeeping import prune_keys
-from ocs.runtime.inside import LiveCalls
 from ocs.runtime.ivr_door import IGNORE_RULE, IvrDoor, PrepaidPins, redeeming
 from ocs.runtime.metrics import Metrics
 from ocs.runtime.nas_doors import NasDoors
 from ocs.runtime.prepaid import Prepaid, make_prepaid
 from ocs.runtime.settings import Settings
-from ocs.runtime.threads import run_in
+from ocs.runtime.threads import apart
 from ocs.services.card_calls import PAYER_RULE, PREFIX
 from ocs.services.charge_calls import ChargeCalls
 from ocs.services.desk import Desk
 from ocs.services.directory import Directory
 from ocs.services.forfeit_credit import ForfeitCredit
 from ocs.services.identify import Rule
-from ocs.services.manage_accounts import ManageAccounts
 from ocs.services.manage_tariffs import refresh_book
 from ocs.services.news import News
 from ocs.services.own_switches import SwitchKeeper
 from ocs.services.recover_calls import recover_calls
 from ocs.services.simulate import Simulator
-from ocs.services.users import ManageUsers, UserDirectory
+from ocs.services.users import UserDirectory
 from ocs.sessions.session import State, from_row
 from switch_adapters.freeswitch.door import FreeSwitch
 
@@ -135,7 +130,7 @@ class System:
             self.metrics,
             daemon="" if self.charging.desk.alone else self.settings.daemon.full_name(),
             account=AccountRepository(self.engine).find,
-            simulate=_simulator(self.settings, self.engine, self.book, self.directory),
+            simulate=make_simulator(self.settings, self.engine, self.book, self.directory),
             records=RecordRepository(self.engine),
             pins=PrepaidPins(self.prepaid.pins),
             redeem=redeeming(self.prepaid.vouchers),
@@ -458,90 +453,8 @@ def _signals(settings: Settings, metrics: Metrics) -> Signals:
     return RedisSignals(wanted.url, password, settings.daemon.full_name(), metrics)
 
 
-def services(system: System) -> Services:
-    """What the API of a running daemon can do."""
-    return Services(
-        accounts=ManageAccounts(AccountRepository(system.engine), system.committer, system.clock),
-        funds_arrived=system.news.funds_arrived,
-        terms_changed=system.news.terms_changed,
-        tariffs_changed=system.news.tariffs_changed,
-        prepaid=system.prepaid,
-        calls=LiveCalls(
-            system.charging,
-            system.calls.find,
-            system.news.kill_elsewhere if system.settings.redis.url else lambda call_id, by: False,
-        ),
-        switches=system.switch_views,
-        take_cdr=system.take_cdr,
-        nas=system.doors.json,
-        nas_token=token.get_secret_value() if (token := system.settings.daemon.nas_token) else None,
-        ready=system.readiness,
-        render_metrics=system.render_metrics,
-        apart=apart,
-        cdr_secrets={
-            switch.name: switch.cdr_secret.get_secret_value()
-            for switch in system.settings.freeswitch
-            if switch.cdr_secret is not None
-        },
-        observe=system.metrics.http_request,
-        bad_input=system.metrics.bad_input,
-        **_stored(
-            system.settings, system.engine, system.tariffs, system.book, system.directory, system.clock
-        ),
-    )
-
-
-@contextmanager
-def offline(settings: Settings) -> Iterator[Services]:
-    """The same services on the database alone: no calls, no switches."""
-    clock = SystemClock()
-    engine = open_engine(settings)
-    tariffs, book = TariffRepository(engine), TariffBook()
-    refresh_book(tariffs, book, clock.now_ms())
-    committer = open_committer(settings, engine, clock, Metrics(__version__))
-    repository, calls = AccountRepository(engine), CallRepository(engine)
-    try:
-        yield Services(
-            accounts=ManageAccounts(repository, committer, clock),
-            prepaid=make_prepaid(settings.prepaid, engine, committer, clock, apart=apart),
-            calls=LiveCalls(None, calls.find),
-            switches=list,
-            take_cdr=_no_daemon,
-            ready=lambda: Readiness({"daemon": "offline"}),
-            render_metrics=lambda: b"",
-            **_stored(
-                settings, engine, tariffs, book, Directory(PayerRepository(engine).payer, clock), clock
-            ),
-        )
-    finally:
-        committer.close()
-        engine.dispose()
-
-
-def _stored(
-    settings: Settings,
-    engine: Engine,
-    tariffs: TariffRepository,
-    book: TariffBook,
-    directory: Directory,
-    clock: Clock,
-) -> dict[str, Any]:
-    """The services that need nothing but the database, live or not."""
-    return {
-        "users": ManageUsers(UserRepository(engine), clock),
-        "tariffs": tariffs,
-        "book": book,
-        "simulate": _simulator(settings, engine, book, directory),
-        "records": RecordRepository(engine),
-        "journal": JournalRepository(engine),
-        "check": partial(check, engine),
-        "now_ms": clock.now_ms,
-        "max_body_bytes": settings.daemon.max_body_bytes,
-        "max_sheet_bytes": settings.daemon.max_sheet_bytes,
-    }
-
-
-def _simulator(settings: Settings, engine: Engine, book: TariffBook, directory: Directory) -> Simulator:
+def make_simulator(settings: Settings, engine: Engine, book: TariffBook, directory: Directory) -> Simulator:
+    """Prices of calls that never happen, on this database."""
     policy = settings.charging.policy()
     return Simulator(
         tariffs=book,
@@ -551,15 +464,6 @@ def _simulator(settings: Settings, engine: Engine, book: TariffBook, directory: 
         longest_ms=policy.longest_call_ms,
         floor_ms=policy.floor_ms,
     )
-
-
-def apart(work: Callable[[], Any]) -> Any:
-    """Run long work in a native thread, so that the calls' loop goes on."""
-    return run_in(gevent.get_hub().threadpool, work)
-
-
-def _no_daemon(switch: str, body: bytes, content_type: str) -> None:
-    raise OutsideError("records of switches are taken by the daemon", hint="start it: ocs serve")
 
 
 def _payer_rules(settings: Settings) -> tuple[Rule, ...]:

@@ -21,7 +21,7 @@ from ocs import __version__
 from ocs.api.app import control_app, metrics_app
 from ocs.api.server import serve, tcp_listener, unix_listener
 from ocs.errors import OcsError, OutsideError
-from ocs.runtime import bootstrap, config_file, logs
+from ocs.runtime import api_services, bootstrap, config_file, logs
 from ocs.runtime.notify import notify, watchdog_s
 from ocs.runtime.settings import Settings
 from ocs.runtime.settings.base import parse_address
@@ -81,7 +81,7 @@ class Daemon:
     def start(self) -> None:
         """In order: the control socket (one daemon at a time), open calls, doors, metrics, ready."""
         settings, wanted = self._settings, self._settings.daemon
-        inside = bootstrap.services(self._system)
+        inside = api_services.services(self._system)
         control = unix_listener(
             wanted.control_socket, int(wanted.control_socket_mode, 8), wanted.control_socket_group
         )

@@ -57,6 +57,7 @@ def make_prepaid(
             clock,
             apart=apart,
             funds_arrived=funds_arrived,
+            credit_valid_ms=settings.credit_valid_ms,
         ),
         Pins(
             PinRepository(engine),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 from gevent.threadpool import ThreadPool
 
 
@@ -24,3 +25,8 @@ def _kept(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
         return work(), None
     except BaseException as fault:
         return None, fault
+
+
+def apart(work: Callable[[], Any]) -> Any:
+    """Run long work in a native thread of the loop's pool, so that the calls' loop goes on."""
+    return run_in(gevent.get_hub().threadpool, work)

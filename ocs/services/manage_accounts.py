@@ -168,12 +168,18 @@ class AccountStore(Protocol):
 
 
 class ManageAccounts:
-    """The use-cases of an operator. Unknown codes raise NotFound, contradictions CallerError or Conflict."""
+    """The use-cases of an operator. Unknown codes raise NotFound, contradictions CallerError or Conflict.
 
-    def __init__(self, store: AccountStore, ledger: Ledger, clock: Clock) -> None:
+    credit_valid_ms: for how long a customer's top-up is good that does not say; None: it moves no date.
+    """
+
+    def __init__(
+        self, store: AccountStore, ledger: Ledger, clock: Clock, *, credit_valid_ms: int | None = None
+    ) -> None:
         self._store = store
         self._ledger = ledger
         self._clock = clock
+        self._credit_valid_ms = credit_valid_ms
 
     def create(self, new: NewAccount) -> AccountView:
         """Open an account. Conflict if the code is in use; CallerError for terms that cannot be."""
@@ -236,8 +242,9 @@ class ManageAccounts:
         """Top up (kind top_up, ticks > 0, from cash) or adjust (kind adjust, either way, from revenue).
 
         credit_valid_ms: the account's money is good for so long from now, at least; money that is good for
-        ever stays so. None: its date stays as it is. A second call with the same key gets the first answer.
-        Posted, or Refused when an adjustment would take the account below its limit.
+        ever stays so. None: as settings have it, else its date stays as it is. A second call with the same
+        key gets the first answer. Posted, or Refused when an adjustment would take the account below its
+        limit.
         """
         if kind not in ("top_up", "adjust"):
             raise CallerError(f"{kind!r} is not a movement", hint="top_up or adjust")
@@ -248,6 +255,8 @@ class ManageAccounts:
             raise CallerError("only money that is added is good for a time, and that is above zero")
         against = AccountKind.CASH if kind == "top_up" else AccountKind.REVENUE
         house = self._store.house_account(against, account.currency)
+        if kind == "top_up" and credit_valid_ms is None and account.kind == AccountKind.CUSTOMER:
+            credit_valid_ms = self._credit_valid_ms
         if credit_valid_ms is not None:
             _check_terms({"credit_expires_at_ms": 0}, AccountKind(account.kind))
         if house == account.account_id:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from ocs.errors import CallerError, Conflict, NotFound, OcsError
@@ -158,7 +158,8 @@ class Vouchers:
     """Making vouchers and using them up. Unknown names raise NotFound, contradictions CallerError, Conflict.
 
     `apart(work)` runs work where it does not keep calls waiting; `funds_arrived(account_id)` is told of
-    money and units that came, so that running calls go on.
+    money and units that came, so that running calls go on. credit_valid_ms: for how long the money of a batch
+    is good that does not say; None: it moves no date.
     """
 
     def __init__(
@@ -172,6 +173,7 @@ class Vouchers:
         *,
         apart: Callable[[Callable[[], Any]], Any],
         funds_arrived: Callable[[int], object],
+        credit_valid_ms: int | None = None,
     ) -> None:
         self._store = store
         self._accounts = accounts
@@ -181,6 +183,7 @@ class Vouchers:
         self._clock = clock
         self._apart = apart
         self._funds_arrived = funds_arrived
+        self._credit_valid_ms = credit_valid_ms
 
     # --- for callers ----------------------------------------------------------------------------
 
@@ -232,6 +235,8 @@ class Vouchers:
         Nothing of it can be used before all are written; if writing fails, nothing is left.
         """
         self._check(new)
+        if new.allowance is None and new.valid_ms is None:
+            new = replace(new, valid_ms=self._credit_valid_ms)
         codes: list[tuple[int, str]] = self._apart(lambda: self._make(new, actor))
         return iter(codes)
 

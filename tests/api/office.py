@@ -16,7 +16,7 @@ from ocs.api.app import control_app, metrics_app
 from ocs.api.server import serve
 from ocs.api.services import Readiness, Services, SwitchView
 from ocs.errors import CallerError, NotFound, OutsideError
-from ocs.runtime import bootstrap
+from ocs.runtime import api_services
 from ocs.runtime.settings import Settings
 from ocs.runtime.settings.daemon import DatabaseSettings
 from ocs.runtime.settings.prepaid import PrepaidSettings
@@ -102,11 +102,12 @@ class Office:
         return self.client.simulate_post("/v1/tariffs/retail/versions", json=body)
 
 
-def open_office(path: Path, empty: Path) -> tuple[Office, Any]:
-    """The office and what closes it. `empty` is a database with tables only."""
+def open_office(path: Path, empty: Path, **prepaid: Any) -> tuple[Office, Any]:
+    """The office and what closes it. `empty` is a database with tables only; `prepaid` are settings."""
     url = f"sqlite:///{path}/office.db"
     shutil.copy(empty, path / "office.db")
-    stored = bootstrap.offline(Settings(database=DatabaseSettings(url=url), prepaid=PrepaidSettings(key=KEY)))
+    settings = Settings(database=DatabaseSettings(url=url), prepaid=PrepaidSettings(key=KEY, **prepaid))
+    stored = api_services.offline(settings)
     base = stored.__enter__()
     calls, told, cdrs, requests = HandCalls(stored=base.calls.find), [], [], []  # type: ignore[var-annotated]
     parts = {"database": ""}

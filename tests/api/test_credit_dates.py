@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ocs.runtime.clock import ManualClock
 from ocs.services.balance_text import languages
-from tests.api.office import Office
+from tests.api.office import Office, open_office
 
 PAST, FUTURE = "2020-01-01T00:00:00.000Z", "2099-01-01T00:00:00.000Z"
 
@@ -56,6 +57,25 @@ def test_a_top_up_with_days_extends_once(office: Office, monkeypatch: pytest.Mon
     unchanged = top_up(office, "k3", amount="1").json["account"]
     assert (later["balance"], unchanged["balance"]) == ("11.00", "12.00")
     assert first["credit_expires_at"] < later["credit_expires_at"] == unchanged["credit_expires_at"]
+
+
+def test_money_that_does_not_say_is_good_for_as_long_as_settings_have_it(tmp_path: Path, blank: Path) -> None:
+    """Else what is paid in on an expired account lands there and cannot be spent."""
+    office, close = open_office(tmp_path, blank, credit_days=30)
+    try:
+        office.open_account("alice", credit_expires_at=PAST)
+        office.open_account("shop", kind="partner")
+        account = top_up(office, amount="10").json["account"]
+        assert (account["available"], account["credit_expired"]) == ("10.00", False)
+        longer = top_up(office, "k2", amount="1", credit_days=60).json["account"]
+        assert account["credit_expires_at"] < longer["credit_expires_at"]
+        assert office.top_up("shop", "10", "k3").json["account"]["credit_expires_at"] is None
+        batch = {"batch": "ten", "count": 1, "value": "10", "currency": "EUR"}
+        assert office.client.simulate_post("/v1/voucher-batches", json=batch).json["credit_days"] == 30
+        own = {**batch, "batch": "own", "credit_days": 5}
+        assert office.client.simulate_post("/v1/voucher-batches", json=own).json["credit_days"] == 5
+    finally:
+        close()
 
 
 @pytest.mark.parametrize("days", [0, -1, 3_651, "30", 1.5, True])

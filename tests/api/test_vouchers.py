@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ocs.runtime import bootstrap
+from ocs.runtime import api_services
 from ocs.runtime.settings import Settings
 from ocs.runtime.settings.daemon import DatabaseSettings
 from ocs.services.vouchers import new_code
@@ -136,7 +136,7 @@ def test_what_is_wrong_with_a_request(office: Office) -> None:
 
 def test_without_a_key_it_says_what_to_do(office: Office, tmp_path: Path) -> None:
     settings = Settings(database=DatabaseSettings(url=f"sqlite:///{tmp_path}/office.db"))
-    with bootstrap.offline(settings) as services:
+    with api_services.offline(settings) as services:
         said = make(replace(office, services=services))
     assert said.status_code == 400
     assert "prepaid.key_file" in said.json["hint"]

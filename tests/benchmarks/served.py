@@ -23,7 +23,7 @@ from sqlalchemy import insert, text
 
 from db.engine import make_engine, reading, writing
 from db.tables import accounts
-from ocs.runtime import bootstrap
+from ocs.runtime import api_services
 from ocs.runtime.settings import Settings
 from ocs.services.manage_tariffs import import_tariff
 from tests.benchmarks.calls import cpu_s
@@ -59,7 +59,7 @@ class Daemon:
 def open_accounts(url: str, codes: Sequence[str], prefix: str) -> int:
     """Accounts with credit, in bulk, and a tariff for numbers under a prefix; when that was, in ms."""
     settings = Settings.model_validate({"database": {"url": url}})
-    with bootstrap.offline(settings) as inside:
+    with api_services.offline(settings) as inside:
         now_ms = inside.now_ms()
         sheet = ("prefix,name,price,increment", f"{prefix},Somewhere,0.60,1/1")
         import_tariff(inside.tariffs, inside.book, "retail", sheet, {"currency": "USD"}, 0, now_ms)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from ocs.money import parse_amount
-from ocs.runtime import bootstrap
+from ocs.runtime import api_services
 from ocs.runtime.settings import Settings
 from ocs.services.manage_accounts import NewAccount
 from ocs.services.users import Secret
@@ -82,7 +82,7 @@ class House(Installation):
 
     def open_with(self, accounts: Mapping[str, str]) -> None:
         """Accounts with what they have, in US dollars."""
-        with bootstrap.offline(Settings.model_validate(self.settings)) as inside:
+        with api_services.offline(Settings.model_validate(self.settings)) as inside:
             self.bring_in_tariff(inside)
             for code, balance in accounts.items():
                 inside.accounts.create(NewAccount(code=code, currency="USD", tariff="retail"))
@@ -178,7 +178,7 @@ class Site(House):
     def open(self, accounts: Mapping[str, str], users: Mapping[str, str] | None = None) -> None:
         """Accounts with what they have, in US dollars; users by name with their accounts, or one for each."""
         self.open_with(accounts)
-        with bootstrap.offline(Settings.model_validate(self.settings)) as inside:
+        with api_services.offline(Settings.model_validate(self.settings)) as inside:
             for name, code in (users or {code: code for code in accounts}).items():
                 inside.users.add((name, REALM), code, Secret(password=PASSWORD))
 

@@ -21,7 +21,7 @@ from db.tables import metadata
 from ocs.api.services import Services
 from ocs.ledger.model import Posted
 from ocs.money import parse_amount
-from ocs.runtime import bootstrap
+from ocs.runtime import api_services
 from ocs.runtime.settings import Settings
 from ocs.services.manage_accounts import NewAccount
 from ocs.services.manage_tariffs import import_tariff
@@ -54,7 +54,7 @@ class Installation:
 
     def open_accounts(self, codes: Sequence[str], balance: str) -> None:
         """Bring in the tariff and open accounts with that balance each, in US dollars."""
-        with bootstrap.offline(Settings.model_validate(self.settings)) as inside:
+        with api_services.offline(Settings.model_validate(self.settings)) as inside:
             self.bring_in_tariff(inside)
             for code in codes:
                 inside.accounts.create(NewAccount(code=code, currency="USD", tariff="retail"))

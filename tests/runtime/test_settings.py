@@ -83,6 +83,8 @@ MISTAKES = [
     (SWITCH + "[[freeswitch.calls]]\noffer = 'watch'\nvariable_pattern = 'x'",
      "freeswitch[0].calls[0].variable_pattern", "needs variable"),
     (SWITCH + "cdr_directory = 'nowhere'", "freeswitch[0].cdr_directory", "is not a directory"),
+    ("[charging]\nring_timeout_s = 60\n[ivr]\ndial = 'sofia/gateway/carrier/{destination}'", "ivr",
+     "ring_s must be below charging.ring_timeout_s"),
     ("x = [", "file", "is not TOML"),
 ]  # fmt: skip
 

@@ -20,7 +20,8 @@ from db.check import check
 from ocs.ledger.model import Posted, Redeemed
 from ocs.money import format_amount, parse_amount
 from ocs.ports import Timer
-from ocs.runtime.bootstrap import System, build, services
+from ocs.runtime.api_services import services
+from ocs.runtime.bootstrap import System, build
 from ocs.runtime.clock import ManualClock
 from ocs.runtime.settings import Settings
 from ocs.services.manage_accounts import NewAccount

@@ -14,7 +14,8 @@ import pytest
 
 from db.migrate import upgrade
 from ocs.errors import OutsideError
-from ocs.runtime.bootstrap import System, build, services
+from ocs.runtime.api_services import services
+from ocs.runtime.bootstrap import System, build
 from ocs.runtime.settings import Settings
 from tests.scenarios.lab import SWITCH, Lab, Life
 from tests.servers import PostgresServer

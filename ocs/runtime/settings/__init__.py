@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ocs.runtime.settings.base import Section
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     nas: tuple[NasSettings, ...] = ()
     """The NAS that ask before a call and report on it: Kamailio, gateways, anything that speaks RADIUS."""
     diameter: DiameterSettings = DiameterSettings()
-    ivr: IvrSettings = IvrSettings()
+    ivr: IvrSettings = Field(default=IvrSettings(), validate_default=True)
     logging: LoggingSettings = LoggingSettings()
 
     @field_validator("freeswitch", "nas", "diameter")
@@ -67,6 +67,15 @@ class Settings(BaseSettings):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two switches are named {name!r}")
+        return value
+
+    @field_validator("ivr")
+    @classmethod
+    def _rings_within_bounds(cls, value: IvrSettings, info: ValidationInfo) -> IvrSettings:
+        """A far end that may ring when its call is given up would be answered for nothing."""
+        charging = info.data.get("charging")
+        if value.dial and charging is not None and value.ring_s >= charging.ring_timeout_s:
+            raise ValueError("ring_s must be below charging.ring_timeout_s")
         return value
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from ocs.ledger.days import DAY_MS
 from ocs.runtime.settings.base import SecretFile, Section, secret_from
 from ocs.services.keyed_hash import MIN_KEY, Keys
 from ocs.services.lockout import Policy
@@ -34,6 +35,9 @@ class PrepaidSettings(Section):
     forget_s: int = Field(default=86_400, ge=60, le=31_536_000)
     """One wrong try is forgotten after so long, and no pause is longer: what a patient guesser has."""
 
+    credit_days: int | None = Field(default=None, ge=1, le=3_650)
+    """For how many days a customer's top-up, or the money of a batch of vouchers, is good that does not say.
+    Not set: it moves no date, and on an account whose money has expired it cannot be spent."""
     forfeit_after_days: int | None = Field(default=None, ge=0, le=3_650)
     """Money that expired so long ago goes to house:forfeited:CURRENCY; until then a top-up with a period
     brings it to life again. Not set: it stays on the account, and cannot be spent."""
@@ -45,6 +49,11 @@ class PrepaidSettings(Section):
         if value is not None and len(value.get_secret_value()) < MIN_KEY:
             raise ValueError(f"must have {MIN_KEY} characters or more")
         return value
+
+    @property
+    def credit_valid_ms(self) -> int | None:
+        """`credit_days` in milliseconds."""
+        return self.credit_days and self.credit_days * DAY_MS
 
     def keys(self) -> Keys:
         """The keys in force, the newest first."""
