@@ -5,7 +5,7 @@ hands calls over, one clock that is moved by hand.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -14,6 +14,7 @@ from db import tables
 from db.check import check
 from ocs.runtime.ivr_door import IvrDoor
 from ocs.runtime.metrics import Metrics
+from ocs.runtime.settings import Settings
 from ocs.runtime.settings.ivr import IvrSettings
 from ocs.services.card_calls import PAYER_RULE
 from ocs.services.ivr import Checked, Credited
@@ -149,3 +150,26 @@ class Hall:
         return self.lab._rows(
             select(table).where(table.c.switch == self.door.name).order_by(table.c.ended_at_ms)
         )
+
+
+@dataclass
+class WiredLab(Lab):
+    """A lab whose settings have an IVR."""
+
+    ivr: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> Settings:
+        ivr = {"listen": ["127.0.0.1:0"], "dial": "sofia/gateway/carrier/{destination}", **self.ivr}
+        values = super().settings().model_dump(exclude_unset=True)
+        return Settings.model_validate({**values, "ivr": ivr, "prepaid": {"key": "0" * 32}})
+
+
+class WiredHall(Hall):
+    """Its door is the system's."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        assert lab.system is not None
+        self.door = lab.system.ivr
+        assert self.door.server is not None
+        self.address = self.door.server.addresses[0]

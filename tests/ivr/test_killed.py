@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from db.check import check
 from switch_adapters.scripted.cdr import json_cdr
 from switch_adapters.scripted.channels import final_variables
 from switch_adapters.scripted.script import FarEnd
 from switch_adapters.scripted.truth import CallTruth, Ender
-from tests.ivr.hall import ALICE
-from tests.ivr.test_wired import WiredHall, WiredLab
+from tests.ivr.hall import ALICE, WiredHall, WiredLab
 from tests.scenarios.lab import SWITCH
 
 PIN = "86420"
@@ -97,17 +92,8 @@ class KilledHall(WiredHall):
 
 
 @pytest.fixture
-def hall(blank: Path, tmp_path: Path) -> Iterator[KilledHall]:
-    path = tmp_path / "lab.db"
-    shutil.copy(blank, path)
-    lab = WiredLab(f"sqlite:///{path}", rules=({"offer": "authorise"},))
-    lab.daemon_starts()
-    lab.tariff()
-    lab.account(ALICE, "5.00")
-    yield KilledHall(lab)
-    if lab.system is not None:
-        assert [one.detail for one in check(lab.system.engine) if not one.ok] == []
-    lab.close()
+def hall(wired_lab: WiredLab) -> KilledHall:
+    return KilledHall(wired_lab)
 
 
 def billed_ms(document: dict[str, Any]) -> int:

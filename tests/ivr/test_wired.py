@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from db.check import check
-from ocs.runtime.settings import Settings
 from ocs.services.vouchers import NewBatch
 from switch_adapters.freeswitch.outbound_session import OutboundSession
 from switch_adapters.scripted.script import FarEnd
-from tests.ivr.hall import ALICE, Hall
-from tests.scenarios.lab import Lab
-
-
-@dataclass
-class WiredLab(Lab):
-    """A lab whose settings have an IVR."""
-
-    ivr: dict[str, Any] = field(default_factory=dict)
-
-    def settings(self) -> Settings:
-        ivr = {"listen": ["127.0.0.1:0"], "dial": "sofia/gateway/carrier/{destination}", **self.ivr}
-        values = super().settings().model_dump(exclude_unset=True)
-        return Settings.model_validate({**values, "ivr": ivr, "prepaid": {"key": "0" * 32}})
-
-
-class WiredHall(Hall):
-    """Its door is the system's."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        assert lab.system is not None
-        self.door = lab.system.ivr
-        assert self.door.server is not None
-        self.address = self.door.server.addresses[0]
+from tests.ivr.hall import ALICE, WiredHall, WiredLab
 
 
 @pytest.fixture
-def hall(blank: Path, tmp_path: Path) -> Iterator[WiredHall]:
-    path = tmp_path / "lab.db"
-    shutil.copy(blank, path)
-    lab = WiredLab(f"sqlite:///{path}", rules=({"offer": "authorise"},))
-    lab.daemon_starts()
-    lab.tariff()
-    lab.account(ALICE, "5.00")
-    yield WiredHall(lab)
-    if lab.system is not None:
-        assert [one.detail for one in check(lab.system.engine) if not one.ok] == []
-    lab.close()
+def hall(wired_lab: WiredLab) -> WiredHall:
+    return WiredHall(wired_lab)
 
 
 def by_pin(hall: WiredHall, pin: str, **script: Any):
