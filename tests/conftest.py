@@ -10,9 +10,13 @@ from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 import structlog  # noqa: E402
+from gevent.hub import Hub  # noqa: E402
 
 from db.migrate import upgrade  # noqa: E402
 from tests.servers import database_url, postgresql_server, redis_url  # noqa: E402
+
+# A test that takes too long is told so by a signal, often while the loop waits: it must end there, too.
+Hub.SYSTEM_ERROR = (*Hub.SYSTEM_ERROR, pytest.fail.Exception)
 
 __all__ = ["database_url", "postgresql_server", "redis_url"]
 
