@@ -251,9 +251,19 @@ class Oracle:
                 late_ms = self._begun_late_ms(call)
                 if until_ms - call.answered_at_ms > self.promised_ms(command.channel) + late_ms:
                     self.fault(f"{command.channel} may go on past what is held for it")
-            case Cut(why="insufficient_funds") if call.state == "talking":
-                self._cut_for_money(call)
         return None
+
+    def wished(self, command: SwitchCommand, call: TwinCall | None) -> None:
+        """An order is given. Whether a cut is right is judged the first time; a switch that was deaf is
+        told again when the money may be there.
+        """
+        match command:
+            case Limit() if call is not None:
+                call.cut_wanted = False
+            case Cut(why="insufficient_funds") if call is not None and call.state == "talking":
+                if not call.cut_wanted:
+                    self._cut_for_money(call)
+                call.cut_wanted = True
 
     def _begun_late_ms(self, call: TwinCall) -> int:
         """How late its meter may begin: a clock that is ahead is not believed, so it begins when we hear."""

@@ -54,6 +54,8 @@ class TwinCall:
     told_in: tuple[tuple[int, int], ...] = ()
     """In which lives of the daemon its end was told by the switch (event or CDR), and when."""
     last_told_ms: int = 0
+    cut_wanted: bool = False
+    """It shall end, and was not let go on since."""
     heard_ms: dict[int, int] = field(default_factory=dict)
     """When each life of the daemon first heard of its answer."""
 
@@ -78,6 +80,8 @@ class SwitchTwin:
         self.link_up = True
         """Whether a connection would work."""
         self.restarted = False
+        self.on_wish: Callable[[SwitchCommand, TwinCall | None], None] = lambda command, call: None
+        """Hears of each order, taken or not."""
         self.on_order: Callable[[SwitchCommand, TwinCall | None], None] = lambda command, call: None
         self.deaf = ""
         """"deaf": it takes no orders; "mute": it says so, and does as told."""
@@ -261,9 +265,10 @@ class SwitchTwin:
 
     def perform(self, command: SwitchCommand) -> bool:
         """See `ocs.ports.Switch.perform`; an order takes effect a little later."""
+        call = self.calls.get(command.channel)
+        self.on_wish(command, call)
         if not self.connected or self.deaf == "deaf":
             return False
-        call = self.calls.get(command.channel)
         self.on_order(command, call)
         if call is None:
             return False

@@ -146,6 +146,7 @@ class World:
         self.death: str = ""
         self._down_ms = 0
         self.oracle = Oracle(schedule, self.books.batch, self.clock.now_ms, lambda: self.switch.life)
+        self.switch.on_wish = self.oracle.wished
         self.switch.on_order = self.oracle.ordered
         self.oracle.purses = {self.ids[plan.code]: Purse(plan) for plan in schedule.accounts}
         self._gifts()
