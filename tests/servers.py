@@ -21,6 +21,8 @@ import psycopg
 import pytest
 
 from db.migrate import upgrade
+from ocs.cli.client import HttpTransport
+from ocs.errors import OutsideError
 
 POSTGRESQL_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 UTF8 = ("-E", "UTF8", "--locale=C")
@@ -54,6 +56,17 @@ def wait_for(port: int, process: subprocess.Popen[bytes], said: Callable[[], str
                 return
         time.sleep(0.05)
     raise RuntimeError(f"{process.args!r} did not listen within {START_TIMEOUT_S} s: {said()[-3000:]}")
+
+
+def serves(control: Path) -> bool:
+    """Does a daemon answer at its control socket? It does when all its doors are open, not before.
+
+    The socket is there long before: a daemon takes it first of all.
+    """
+    try:
+        return HttpTransport(socket_path=str(control)).send("GET", "/health", {}, b"").status == 200
+    except OutsideError:
+        return False
 
 
 class PostgresServer:

@@ -27,6 +27,7 @@ from ocs.runtime import api_services
 from ocs.runtime.settings import Settings
 from ocs.services.manage_tariffs import import_tariff
 from tests.benchmarks.calls import cpu_s
+from tests.servers import serves
 
 CREDIT_TICKS = 1_000_000_000
 """1,000 USD."""
@@ -94,11 +95,10 @@ def serve(
             )  # fmt: skip
         try:
             deadline = time.monotonic() + 60
-            while not socket.exists():
+            while not serves(socket):
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
-            time.sleep(0.5)  # the doors open after the control socket
             yield Daemon(url, ports, process)
         finally:
             process.terminate()

@@ -25,7 +25,7 @@ from ocs.runtime import api_services
 from ocs.runtime.settings import Settings
 from ocs.services.manage_accounts import NewAccount
 from ocs.services.manage_tariffs import import_tariff
-from tests.servers import free_port
+from tests.servers import free_port, serves
 
 SHEET = ("prefix,name,price,increment", "49,Germany,0.60,1/1")
 """A cent a second."""
@@ -76,9 +76,9 @@ class Installation:
         return {f"OCS__{section.upper()}": json.dumps(value) for section, value in self.settings.items()}
 
     def start_daemon(self) -> None:
-        """`ocs serve`; returns when its control socket answers."""
+        """`ocs serve`; returns when it answers: all its doors are open then."""
         self.daemon = self._spawn("daemon", "-m", "ocs.cli.main", "serve")
-        self.until(lambda: self.socket.exists(), "the daemon answers")
+        self.until(lambda: serves(self.socket), "the daemon answers")
 
     def kill_daemon(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End the daemon as told and wait until it is gone."""
