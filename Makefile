@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What is compiled is kept, whatever the machine says: the tests start hundreds of daemons.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test check bench lock clean
 .DEFAULT_GOAL := run
