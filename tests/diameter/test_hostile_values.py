@@ -314,15 +314,19 @@ def test_a_beginning_repeated_too_late_and_refused_leaves_the_record_of_what_was
 FINAL = wire.u32_avp(Name(872, names.TGPP), 2)
 
 
-@pytest.mark.parametrize("how", [{}, {"called": "tel:nobody"}])
-def test_the_end_of_a_service_repeated_too_late_is_no_second_one(
-    lab: DiameterLab, how: dict[str, str]
+REPEATED = pytest.mark.parametrize("how", [{}, {"called": "tel:nobody"}])
+"""A request comes again as it was, or with a number that has no price."""
+
+
+@REPEATED
+@pytest.mark.parametrize("asked_for", [(TALK,), ()])
+def test_the_end_of_a_service_repeated_too_late_is_charged_once(
+    lab: DiameterLab, how: dict[str, str], asked_for: tuple[bytes, ...]
 ) -> None:
     """Its meter is forgotten here, that of another service of the session is not."""
-    sms = service(20, wants(pieces(1)))
-    lab.initial(TALK, sms)
-    report = lab.ccr(UPDATE, 1, service(100, used(seconds(10)), FINAL))
-    assert lab.ask(report).startswith("2001")
+    lab.initial(*asked_for, service(20, wants(pieces(1))))
+    first = lab.ask(lab.ccr(UPDATE, 1, service(100, used(seconds(10)), FINAL)))
+    assert first.startswith("2001")
     lab.wait(60)
     lab.ask(lab.ccr(UPDATE, 1, service(100, used(seconds(10)), FINAL), **how))
     lab.wait(60)
@@ -333,22 +337,7 @@ def test_the_end_of_a_service_repeated_too_late_is_no_second_one(
     assert lab.broken() == []
 
 
-@pytest.mark.parametrize("how", [{}, {"called": "tel:nobody"}])
-def test_use_that_was_not_asked_for_repeated_too_late_is_charged_once(
-    lab: DiameterLab, how: dict[str, str]
-) -> None:
-    lab.initial(service(20, wants(pieces(1))))
-    for again in ({}, how):
-        lab.ask(lab.ccr(UPDATE, 1, service(100, used(seconds(10)), FINAL), **again))
-        lab.wait(60)
-    lab.terminate(2, service(20, used(pieces(1))))
-    lab.wait(60)
-    assert lab.cents(ANN) == (985.0, 0.0)
-    assert sorted(record["net_ticks"] for record in lab.records()) == [50_000, 100_000]
-    assert lab.broken() == []
-
-
-@pytest.mark.parametrize("how", [{}, {"called": "tel:nobody"}])
+@REPEATED
 def test_what_was_charged_after_the_end_stays_whatever_is_repeated(
     lab: DiameterLab, how: dict[str, str]
 ) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from tests.scenarios.lab import Lab
 
 
@@ -17,41 +21,32 @@ def call_while_the_link_comes_up(lab: Lab) -> None:
     lab.wait(2)
 
 
-def test_a_call_that_parks_while_the_link_comes_up_hears_its_yes(lab: Lab) -> None:
-    lab.account("alice", "1.00")
-    call_while_the_link_comes_up(lab)
-    assert lab.calls["c1"].authorised_at_ms is not None
-    lab.wait(30)
-    assert lab.charged("c1") == "0.05"
-    assert list(lab.broken()) == []
-
-
-def test_a_call_that_parks_while_the_link_comes_up_hears_its_no(lab: Lab) -> None:
-    lab.account("alice", "0.00")
-    call_while_the_link_comes_up(lab)
-    assert lab.calls["c1"].ended_by == "client"
-
-
-def test_a_yes_that_a_stalled_switch_did_not_take_is_told_when_it_is_back(lab: Lab) -> None:
-    lab.account("alice", "1.00")
+def call_on_a_stalled_switch(lab: Lab) -> None:
+    """The answer waits before a connection that takes no more, until it does."""
     lab.switch.faults.stall_commands()
     lab.call("c1", talk_s=5)
     lab.wait(5)
     lab.switch.faults.flow()
     lab.wait(3)
+
+
+NOT_TAKEN = pytest.mark.parametrize("call", [call_while_the_link_comes_up, call_on_a_stalled_switch])
+
+
+@NOT_TAKEN
+def test_a_yes_that_was_not_taken_is_told_again(lab: Lab, call: Callable[[Lab], None]) -> None:
+    lab.account("alice", "1.00")
+    call(lab)
     assert lab.calls["c1"].authorised_at_ms is not None
     lab.wait(30)
     assert lab.charged("c1") == "0.05"
     assert list(lab.broken()) == []
 
 
-def test_a_no_that_a_stalled_switch_did_not_take_is_told_when_it_is_back(lab: Lab) -> None:
+@NOT_TAKEN
+def test_a_no_that_was_not_taken_is_told_again(lab: Lab, call: Callable[[Lab], None]) -> None:
     lab.account("alice", "0.00")
-    lab.switch.faults.stall_commands()
-    lab.call("c1")
-    lab.wait(5)
-    lab.switch.faults.flow()
-    lab.wait(3)
+    call(lab)
     assert (lab.calls["c1"].ended_by, lab.refusal("c1")) == ("client", "insufficient_funds")
 
 

@@ -313,8 +313,12 @@ def test_thirty_calls_at_once_on_credit_for_one_admit_one(desk: TestDesk) -> Non
     assert len(desk.switch.of(ev.Reject)) == 29
 
 
-def test_a_watched_call_without_money_is_hung_up_again_until_the_switch_takes_it(desk: TestDesk) -> None:
-    desk.customer("ann", "0")
+@pytest.mark.parametrize(("balance", "away"), [("0", None), ("1.00", Unavailable("away"))])
+def test_a_watched_call_without_money_or_an_answer_is_hung_up_again_until_the_switch_takes_it(
+    desk: TestDesk, balance: str, away: Unavailable | None
+) -> None:
+    desk.customer("ann", balance)
+    desk.ledger.away = away
     desk.switch.takes = False
     desk.offer("a", "ann", mode=Mode.WATCH)
     desk.wait(2)

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import pytest
 
-from ocs.errors import Unavailable
 from ocs.refusals import Refusal
 from ocs.sessions import events as ev
 from ocs.sessions.events import Mode
 from tests.services.desk import CENT, TestDesk
 
 pytestmark = pytest.mark.usefixtures("quiet")
+
+
+def answer_into_a_fault(desk: TestDesk, mode: Mode) -> int:
+    """A call of ann's whose answer fails us, and goes on to; her account."""
+    ann = desk.customer("ann", "1.00")
+    desk.offer("a", "ann", mode=mode)
+    desk.ledger.away = RuntimeError("a bug")
+    desk.tell("a", ev.Answered(desk.clock.now_ms()))
+    return ann
 
 
 def end(desk: TestDesk, duration_ms: int) -> None:
@@ -24,10 +32,7 @@ def end(desk: TestDesk, duration_ms: int) -> None:
 def test_a_call_whose_answer_met_a_fault_of_ours_is_asked_for_again_and_extended(
     desk: TestDesk, mode: Mode
 ) -> None:
-    ann = desk.customer("ann", "1.00")
-    desk.offer("a", "ann", mode=mode)
-    desk.ledger.away = RuntimeError("a bug")
-    desk.tell("a", ev.Answered(desk.clock.now_ms()))
+    ann = answer_into_a_fault(desk, mode)
     desk.ledger.away = None
     desk.wait(14)
     assert desk.money(ann) == (100 * CENT, 40 * CENT), "the question after the fault bought a slice"
@@ -41,10 +46,7 @@ def test_a_call_whose_answer_met_a_fault_of_ours_is_asked_for_again_and_extended
 def test_a_call_whose_answer_met_a_lasting_fault_of_ours_is_cut_at_its_paid_end(
     desk: TestDesk, mode: Mode
 ) -> None:
-    ann = desk.customer("ann", "1.00")
-    desk.offer("a", "ann", mode=mode)
-    desk.ledger.away = RuntimeError("a bug")
-    desk.tell("a", ev.Answered(desk.clock.now_ms()))
+    ann = answer_into_a_fault(desk, mode)
     desk.wait(20 - 0.041)
     assert desk.switch.of(ev.Cut) == []
     desk.wait(0.001)
@@ -82,16 +84,3 @@ def test_a_fault_before_the_answer_is_none_of_the_call_s_business(
     desk.wait(30)
     end(desk, 30_000)
     assert desk.money(ann) == (70 * CENT, 0)
-
-
-def test_a_watched_call_that_nobody_could_ask_for_is_hung_up_again_until_the_switch_takes_it(
-    desk: TestDesk,
-) -> None:
-    desk.customer("ann", "1.00")
-    desk.ledger.away = Unavailable("away")
-    desk.switch.takes = False
-    desk.offer("a", "ann", mode=Mode.WATCH)
-    desk.wait(2)
-    desk.switch.takes = True
-    desk.wait(5)
-    assert len(desk.switch.of(ev.Cut)) == 4

@@ -21,10 +21,14 @@ def session(desk: TestDesk) -> Session:
     return call.session
 
 
+def offer(desk: TestDesk, at_ms: int, mode: Mode = Mode.AUTHORISE) -> None:
+    """A call that is offered when the switch's clock says so."""
+    desk.tell("a", ev.Offered(at_ms, mode, "4930", "49151", {"variable:account": "ann"}))
+
+
 def talk(desk: TestDesk, ahead_ms: int, mode: Mode) -> int:
     """A call that is offered and answered; its answer by our clock."""
-    now_ms = desk.clock.now_ms()
-    desk.tell("a", ev.Offered(now_ms + ahead_ms, mode, "4930", "49151", {"variable:account": "ann"}))
+    offer(desk, desk.clock.now_ms() + ahead_ms, mode)
     desk.wait(2)
     now_ms = desk.clock.now_ms()
     desk.tell("a", ev.Answered(now_ms + ahead_ms))
@@ -93,7 +97,7 @@ def test_a_call_on_a_switch_that_is_behind_loses_no_more_of_its_money_than_the_t
 def test_a_call_that_was_answered_before_it_asked_is_cut_when_all_of_its_talk_is_paid(desk: TestDesk) -> None:
     ann = desk.customer("ann", "0.40")
     now_ms = desk.clock.now_ms()
-    desk.tell("a", ev.Offered(now_ms, Mode.AUTHORISE, "4930", "49151", {"variable:account": "ann"}))
+    offer(desk, now_ms)
     desk.tell("a", ev.Answered(now_ms - 10_000))
     desk.wait(30 - 0.041)
     assert desk.switch.of(ev.Cut) == []
@@ -106,7 +110,7 @@ def test_a_call_that_was_answered_before_it_asked_is_cut_when_all_of_its_talk_is
 def test_a_call_that_rings_on_a_switch_that_is_behind_rings_as_long_as_any(desk: TestDesk) -> None:
     desk.customer("ann", "0.40")
     behind = desk.clock.now_ms() - 3_600_000
-    desk.tell("a", ev.Offered(behind, Mode.AUTHORISE, "4930", "49151", {"variable:account": "ann"}))
+    offer(desk, behind)
     desk.tell("a", ev.Ringing(behind))
     desk.wait(179)
     assert desk.switch.of(ev.Cut) == []
