@@ -14,6 +14,7 @@ from typing import Any
 from ocs.ledger.model import (
     Account,
     AllowanceState,
+    Kept,
     LegHold,
     Outcome,
     SessionKey,
@@ -90,7 +91,7 @@ class Answer:
     """The first answer to a key. `meaning` tells a repeat from a key that is used for something else."""
 
     meaning: str
-    outcome: Outcome
+    outcome: Kept
 
 
 @dataclass(slots=True)

@@ -59,7 +59,7 @@ def decide(batch: Batch, command: Command) -> Outcome:
         plan.apply()
     if rows is not None:
         batch.keep(rows)
-    if not isinstance(plan.outcome, NotRedeemed | Unmoved):  # whoever guesses codes leaves no rows behind
+    if not isinstance(plan.outcome, NotRedeemed | Unmoved):
         batch.remember(command.key, Answer(means, plan.outcome))
     return plan.outcome
 

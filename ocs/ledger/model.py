@@ -383,9 +383,11 @@ class Redeemed:
 
 @quick_value
 class NotRedeemed:
-    """No, and why. Nothing was changed."""
+    """No, and why. Nothing was changed; it is not kept: whoever guesses codes leaves no rows behind."""
 
     reason: VoucherRefusal
 
 
-Outcome = Granted | Refused | Settled | Saved | Posted | Unmoved | Redeemed | NotRedeemed
+Kept = Granted | Refused | Settled | Saved | Posted | Redeemed
+"""What the second arrival of a key gets again."""
+Outcome = Kept | Unmoved | NotRedeemed

@@ -11,23 +11,21 @@ from typing import Any
 
 from ocs.ledger.model import (
     Granted,
+    Kept,
     LegHold,
     LegSettled,
-    NotRedeemed,
-    Outcome,
     Posted,
     Redeemed,
     Refused,
     Saved,
     Settled,
-    Unmoved,
 )
 from ocs.rating.model import Charge, ChargeLine, Draw
-from ocs.refusals import Refusal, VoucherRefusal
+from ocs.refusals import Refusal
 
 
-def dump_outcome(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as JSON values."""
+def dump_outcome(outcome: Kept) -> dict[str, Any]:
+    """An outcome that is kept, as JSON values."""
     match outcome:
         case Granted():
             return {
@@ -56,13 +54,9 @@ def dump_outcome(outcome: Outcome) -> dict[str, Any]:
                 "unit": outcome.unit,
                 "balance": outcome.balance_ticks,
             }
-        case Unmoved():
-            return {"unmoved": True}
-        case NotRedeemed():
-            return {"not_redeemed": outcome.reason.value}
 
 
-def load_outcome(kept: Mapping[str, Any]) -> Outcome:
+def load_outcome(kept: Mapping[str, Any]) -> Kept:
     """The outcome that `dump_outcome` wrote."""
     if "granted_ms" in kept:
         holds = tuple(LegHold(no, account, ticks, load_draws(d)) for no, account, ticks, d in kept["holds"])
@@ -82,10 +76,6 @@ def load_outcome(kept: Mapping[str, Any]) -> Outcome:
             kept["unit"],
             kept["balance"],
         )
-    if "unmoved" in kept:
-        return Unmoved()
-    if "not_redeemed" in kept:
-        return NotRedeemed(VoucherRefusal(kept["not_redeemed"]))
     return Saved()
 
 
