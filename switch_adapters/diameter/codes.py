@@ -120,14 +120,6 @@ class CcUnitType(IntEnum):
     SERVICE_SPECIFIC_UNITS = 5
 
 
-class TariffChangeUsage(IntEnum):
-    """Tariff-Change-Usage (RFC 8506 8.27)."""
-
-    BEFORE = 0
-    AFTER = 1
-    INDETERMINATE = 2
-
-
 class SubscriptionIdType(IntEnum):
     """Subscription-Id-Type (RFC 8506 8.47)."""
 
@@ -146,22 +138,8 @@ class FailureHandling(IntEnum):
     RETRY_AND_TERMINATE = 2
 
 
-class DebitFailureHandling(IntEnum):
-    """Direct-Debiting-Failure-Handling (RFC 8506 8.15)."""
-
-    TERMINATE_OR_BUFFER = 0
-    CONTINUE = 1
-
-
 class SessionFailover(IntEnum):
     """CC-Session-Failover (RFC 8506 8.4)."""
-
-    NOT_SUPPORTED = 0
-    SUPPORTED = 1
-
-
-class MultipleServices(IntEnum):
-    """Multiple-Services-Indicator (RFC 8506 8.40)."""
 
     NOT_SUPPORTED = 0
     SUPPORTED = 1

@@ -42,8 +42,6 @@ Handler = Callable[[Message, Peer], bytes | None]
 What it raises is a fault of ours: logged, counted, answered 5012.
 """
 
-_Waiter = tuple[Connection, Message]
-
 
 class Requests:
     """One for all connections, so that the bounds hold for all together.

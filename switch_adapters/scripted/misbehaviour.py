@@ -127,14 +127,5 @@ class Faults:
                 return answer
         return None
 
-    def heal(self) -> None:
-        """Everything works again."""
-        self._aimed.clear()
-        self._answers.clear()
-        self.chance = _HEALTHY
-        self.reply_delay_ms = 0
-        self.rude = False
-        self.flow()
-
 
 _HEALTHY = Chance()

@@ -65,12 +65,6 @@ class CallTruth:
             return 0
         return self.ended_at_ms - self.answered_at_ms
 
-    def talk_until(self, now_ms: int) -> int:
-        """Like talk_ms, for a call that may still be up."""
-        if self.ended_at_ms is None and self.answered_at_ms is not None:
-            return now_ms - self.answered_at_ms
-        return self.talk_ms
-
 
 class Truth:
     """Every call of this switch, by A leg and by name."""

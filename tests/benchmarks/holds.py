@@ -29,7 +29,7 @@ from db.committer import Committer
 from db.engine import make_engine, writing
 from db.migrate import upgrade
 from ocs.ledger.model import Granted, Hold, PayingLeg
-from ocs.rating.model import Allowance, Charge, Draw
+from ocs.rating.model import Allowance, Charge, ChargeLine, Draw
 from ocs.runtime.clock import SystemClock
 from tests.servers import Missing, postgresql
 
@@ -49,7 +49,9 @@ class MinutePrice:
         return -(-duration_ms // 60_000) * 600, ()
 
     def charge(self, duration_ms: int, allowances: Sequence[Allowance] = ()) -> Charge:
-        raise NotImplementedError("this benchmark only holds")
+        minutes = -(-duration_ms // 60_000)
+        line = ChargeLine("usage", "49: 0.0006 per 60 s, by 60 s", minutes * 600, 1, 0, minutes * 60)
+        return Charge("USD", duration_ms, minutes * 60, minutes * 600, 0, (), (line,))
 
     def reach(self, funds_ticks: int, cap_ms: int, allowances: Sequence[Allowance] = ()) -> int:
         return min(cap_ms, funds_ticks // 600 * 60_000)

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +47,6 @@ from ocs.ledger.model import (
     SettlingLeg,
     Writes,
 )
-from ocs.rating.model import Allowance, Charge, ChargeLine
 from ocs.runtime.clock import SystemClock
 from ocs.services.records import call_records, call_row
 from ocs.sessions.events import Mode
@@ -61,17 +60,6 @@ ACCOUNTS = 20_000
 RUN_S = 4.0
 STEADY_PER_S = 1_000
 _calls = count(1)
-
-
-class CallPrice(MinutePrice):
-    """MinutePrice that can charge, with the line that explains it."""
-
-    def charge(self, duration_ms: int, allowances: Sequence[Allowance] = ()) -> Charge:
-        """See `ocs.rating.model.Pricer.charge`."""
-        minutes = -(-duration_ms // 60_000)
-        ticks = minutes * 600
-        line = ChargeLine("usage", "49: 0.0006 per 60 s, by 60 s", ticks, 1, 0, minutes * 60)
-        return Charge("USD", duration_ms, minutes * 60, ticks, 0, (), (line,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +86,7 @@ class Caller:
         self._committer = committer
         self._accounts = accounts
         self._clock = SystemClock()
-        self._price = CallPrice()
+        self._price = MinutePrice()
         self.latencies_ms: list[float] = []
 
     def _submit(self, command: Command) -> Outcome:

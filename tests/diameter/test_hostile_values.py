@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from switch_adapters.diameter import names, wire
-from switch_adapters.diameter.codes import Application, CcRequestType, Command, RequestedAction
+from switch_adapters.diameter.codes import (
+    Application,
+    CcRequestType,
+    Command,
+    ReportingReason,
+    RequestedAction,
+)
 from switch_adapters.diameter.connection import Peer
 from switch_adapters.diameter.names import Name
 from tests.diameter.lab import (
@@ -311,9 +317,7 @@ def test_a_beginning_repeated_too_late_and_refused_leaves_the_record_of_what_was
     assert lab.broken() == []
 
 
-FINAL = wire.u32_avp(Name(872, names.TGPP), 2)
-
-
+FINAL = wire.u32_avp(names.REPORTING_REASON, ReportingReason.FINAL)
 REPEATED = pytest.mark.parametrize("how", [{}, {"called": "tel:nobody"}])
 """A request comes again as it was, or with a number that has no price."""
 

@@ -14,7 +14,6 @@ from switch_adapters.scripted.truth import Ender
 from tests.freeswitch.outbound_desk import Desk
 
 CARRIER = "sofia/gateway/carrier/493012345"
-ENDLESS = ("tone_stream://%(300,100,600)",)
 
 
 @pytest.fixture

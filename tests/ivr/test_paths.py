@@ -19,7 +19,6 @@ from tests.scenarios.lab import Lab
 
 ENGLISH = "1"
 CALL = "1"
-BALANCE = "2"
 VOUCHER = "3"
 HOW_LONG = "4"
 LAST_CALLS = "5"

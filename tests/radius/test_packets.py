@@ -146,8 +146,6 @@ def test_what_is_logged_of_a_packet_holds_no_credentials() -> None:
 
 # --- what nobody should send ----------------------------------------------------------------------
 
-VENDOR = b"\x1a\x0c\x00\x00\x00\x09"
-
 
 @pytest.mark.parametrize(
     ("why", "raw", "reason"),
