@@ -2,8 +2,7 @@
 
 A request is a copy if its source, identifier and authenticator are those of one before (RFC 5080 2.2.2). The
 same source and identifier with another authenticator is a new request: the client has given up on the old
-one, so the old one's answer is not sent any more. Answers are kept for a bounded time and in bounded number.
-They stand in the order of their age, so the oldest goes first and nothing is ever searched.
+one, so the old one's answer is not sent any more.
 
 One such memory belongs to one socket or connection. It is not shared between processes: with SO_REUSEPORT the
 kernel gives all packets of one source to one process, and a copy that another process meets after all is
@@ -12,12 +11,9 @@ decided again, by a handler that is idempotent per call.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Final
 
-_DROPPED_AT_ONCE: Final = 2
-"""Expired answers that one new request drops: more than it adds, and never a pause."""
+from ocs.services.past_answers import PastAnswers
 
 
 class Pending:
@@ -38,14 +34,8 @@ class Retransmissions:
     """
 
     def __init__(self, *, keep_ms: int, most: int) -> None:
-        assert keep_ms > 0
-        assert most > 0
-        self._keep_ms = keep_ms
-        self._most = most
         self._in_progress: dict[Hashable, Pending] = {}
-        self._answers: OrderedDict[Hashable, tuple[bytes, bytes, int]] = OrderedDict()
-        self.pushed_out = 0
-        """Answers that went before their time because there were too many."""
+        self._answers = PastAnswers(keep_ms=keep_ms, most=most)
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -59,12 +49,10 @@ class Retransmissions:
         pending = self._in_progress.get(key)
         if pending is not None and pending.authenticator == authenticator:
             return None
-        answer = self._answers.get(key)
-        if answer is not None:
-            if answer[0] == authenticator and now_ms < answer[2]:
-                return answer[1]
-            del self._answers[key]
-        self._drop_expired(now_ms)
+        kept = self._answers.find(key, now_ms)
+        if kept is not None and kept[0] == authenticator:
+            return kept[1]
+        self._answers.make_way(key, now_ms)
         pending = self._in_progress[key] = Pending(key, authenticator)
         return pending
 
@@ -73,22 +61,10 @@ class Retransmissions:
         if self._in_progress.get(pending.key) is not pending:
             return False
         del self._in_progress[pending.key]
-        if len(self._answers) >= self._most:
-            self._answers.popitem(last=False)
-            self.pushed_out += 1
-        self._answers[pending.key] = (pending.authenticator, answer, now_ms + self._keep_ms)
+        self._answers.keep(pending.key, pending.authenticator, answer, now_ms)
         return True
 
     def forget(self, pending: Pending) -> None:
         """There is no answer: a copy is a new request."""
         if self._in_progress.get(pending.key) is pending:
             del self._in_progress[pending.key]
-
-    def _drop_expired(self, now_ms: int) -> None:
-        for _ in range(_DROPPED_AT_ONCE):
-            if not self._answers:
-                return
-            key = next(iter(self._answers))
-            if self._answers[key][2] > now_ms:
-                return
-            del self._answers[key]

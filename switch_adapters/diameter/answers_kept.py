@@ -2,19 +2,16 @@
 
 A request is known by the client, its Origin-Host and its end-to-end id; the T flag only says that somebody
 thinks so. Clients that begin to count anew after a restart use an id again: another command, session or
-number under it is another request. Answers are kept for a bounded time and in bounded number, the oldest go
-first, nothing is ever searched. A process knows only its own: what a repeat at another daemon costs is for
+number under it is another request. A process knows only its own: what a repeat at another daemon costs is for
 the core to decide.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any, Final
+from typing import Any
 
-_DROPPED_AT_ONCE: Final = 2
-"""Expired answers that one new request drops: more than it adds, and never a pause."""
+from ocs.services.past_answers import PastAnswers
 
 
 class Working:
@@ -35,22 +32,10 @@ class AnswersKept:
     """
 
     def __init__(self, *, keep_ms: int, most: int, most_octets: int) -> None:
-        assert keep_ms > 0
-        assert most > 0
-        self._keep_ms = keep_ms
-        self._most = most
-        self._most_octets = most_octets
         self._working: dict[Hashable, Working] = {}
-        self._answers: OrderedDict[Hashable, tuple[Hashable, bytes, int]] = OrderedDict()
-        self.octets = 0
-        """Of the answers kept."""
+        self._answers = PastAnswers(keep_ms=keep_ms, most=most, most_octets=most_octets)
         self.reused = 0
         """Other requests that came under an id which was still known."""
-        self.pushed_out = 0
-        """Answers that went before their time because there were too many."""
-
-    def __len__(self) -> int:
-        return len(self._answers)
 
     def known(self, key: Hashable, what: Hashable, now_ms: int) -> Working | bytes | None:
         """Working: it is in progress. bytes: this was the answer. None: it is new.
@@ -63,8 +48,8 @@ class AnswersKept:
                 return working
             self.reused += 1
             return None
-        kept = self._answers.get(key)
-        if kept is None or kept[2] <= now_ms:
+        kept = self._answers.find(key, now_ms)
+        if kept is None:
             return None
         if kept[0] == what:
             return kept[1]
@@ -73,9 +58,7 @@ class AnswersKept:
 
     def begin(self, key: Hashable, what: Hashable, waiter: Any, now_ms: int) -> Working:
         """It is new and will be worked on; must end in `answered` or `forget`."""
-        if key in self._answers:
-            self._drop(key)
-        self._drop_expired(now_ms)
+        self._answers.make_way(key, now_ms)
         working = self._working[key] = Working(key, what, waiter)
         return working
 
@@ -84,25 +67,9 @@ class AnswersKept:
         if self._working.get(working.key) is not working:
             return  # another request has come under this id
         del self._working[working.key]
-        self._answers[working.key] = (working.what, answer, now_ms + self._keep_ms)
-        self.octets += len(answer)
-        while len(self._answers) > self._most or self.octets > self._most_octets:
-            self._drop(next(iter(self._answers)))
-            self.pushed_out += 1
+        self._answers.keep(working.key, working.what, answer, now_ms)
 
     def forget(self, working: Working) -> None:
         """There is no answer: a repeat is a new request."""
         if self._working.get(working.key) is working:
             del self._working[working.key]
-
-    def _drop_expired(self, now_ms: int) -> None:
-        for _ in range(_DROPPED_AT_ONCE):
-            if not self._answers:
-                return
-            key = next(iter(self._answers))
-            if self._answers[key][2] > now_ms:
-                return
-            self._drop(key)
-
-    def _drop(self, key: Hashable) -> None:
-        self.octets -= len(self._answers.pop(key)[1])

@@ -13,6 +13,8 @@ from switch_adapters.diameter.wire import Message, group_avp, parse, text_avp
 from tests.diameter.peers import Caller, Site, settle, site, until
 
 REALM, HOST = names.DESTINATION_REALM, names.DESTINATION_HOST
+ANSWER_OCTETS = 80
+"""Of what our site answers to a session of three letters."""
 
 
 def met(ours: Site, host: str = "kam.lab.test") -> Caller:
@@ -298,12 +300,17 @@ def test_answers_are_kept_for_a_minute(after_ms: int, handled: int) -> None:
         assert len(ours.handled) == handled
 
 
-def test_the_oldest_answer_goes_when_there_are_too_many() -> None:
-    with site(limits=Limits(answers_kept=2)) as ours:
+@pytest.mark.parametrize(
+    "most",
+    [Limits(answers_kept=2), Limits(answers_kept_octets=2 * ANSWER_OCTETS)],
+    ids=["by number", "by size"],
+)
+def test_the_oldest_answer_goes_when_there_are_too_many(most: Limits) -> None:
+    with site(limits=most) as ours:
         peer = met(ours)
         for number in (1, 2, 3, 3, 2, 1):
             peer.send(peer.ccr(number, session=f"s;{number}"))
-            peer.hear()
+            assert len(peer.hear().raw) == ANSWER_OCTETS
         assert [message.end_to_end for message, _ in ours.handled] == [1, 2, 3, 1]
 
 
