@@ -53,7 +53,7 @@ def found(s: Session, event: CallFound, now: Now) -> Reaction:
         assert event.answered_at_ms is not None
         return confirm(but(alive, state=RINGING), event.answered_at_ms, now)
     if s.cut_why:
-        return cut(but(alive, state=DRAINING), s.cut_why, now)
+        return cut(but(alive, state=DRAINING), s.cut_why)
     resumed = but(alive, state=DRAINING if s.final else TALKING)
     if _runs_short(resumed, now):
         return extend(resumed, now)

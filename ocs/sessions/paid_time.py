@@ -52,7 +52,7 @@ def covered(s: Session, event: Granted, now: Now, *, tell: bool) -> Reaction:
         cuts=0 if longer else s.cuts,
     )
     if final and paid_end_is_here(held, now):
-        return cut(held, why_it_ends(held), now)
+        return cut(held, why_it_ends(held))
     return Reaction(held, limit(held) if tell else ())
 
 
@@ -76,6 +76,6 @@ def why_it_ends(s: Session) -> str:
     return "longest_call" if s.granted_ms >= s.longest_ms else Refusal.INSUFFICIENT_FUNDS.value
 
 
-def cut(s: Session, why: str, now: Now) -> Reaction:
+def cut(s: Session, why: str) -> Reaction:
     """Order the hang-up."""
     return Reaction(but(s, cut_why=why, cuts=s.cuts + 1), (Tell(Cut(s.live_channel, why)),))

@@ -48,7 +48,7 @@ def answer_confirmed(s: Session, event: Granted, now: Now) -> Reaction:
 @row(RINGING, Refused, "draining")
 def answer_not_covered(s: Session, event: Refused, now: Now) -> Reaction:
     """At the answer's price nothing is covered: cut at once."""
-    return cut(but(s, state=DRAINING, final=True, granted_ms=0), event.reason.value, now)
+    return cut(but(s, state=DRAINING, final=True, granted_ms=0), event.reason.value)
 
 
 @row(RINGING, LedgerUnavailable, "talking")
@@ -69,7 +69,7 @@ def not_yet(s: Session, event: CallEvent, now: Now) -> Reaction:
 @row(RINGING, CutDue)
 def cut_again_while_ringing(s: Session, event: CutDue, now: Now) -> Reaction:
     """The hang-up order is repeated until the end is heard."""
-    return cut(s, s.cut_why, now) if s.cut_why else Reaction(s)
+    return cut(s, s.cut_why) if s.cut_why else Reaction(s)
 
 
 def named(s: Session, event: Answered | Ringing) -> Session:
@@ -87,7 +87,7 @@ def rang_too_long(s: Session, event: StaleDue, now: Now) -> Reaction:
             return settle(s, s.cdr, now)
         expired = but(s, marks=marked(s, "no_start"))
         return settle(expired, Ended(now.at_ms, 0, "NO_START", EndedBy.UNKNOWN, source="resync"), now)
-    return cut(but(s, marks=marked(s, "ring_timeout")), "ring_timeout", now)
+    return cut(but(s, marks=marked(s, "ring_timeout")), "ring_timeout")
 
 
 @row(RINGING, Alive)

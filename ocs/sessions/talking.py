@@ -56,7 +56,7 @@ def extension_refused(s: Session, event: Refused, now: Now) -> Reaction:
 def extension_unavailable(s: Session, event: LedgerUnavailable, now: Now) -> Reaction:
     """The database is away: ask again while paid time lasts, then hang up."""
     if paid_end_is_here(s, now):
-        return cut(s, Refusal.UNAVAILABLE.value, now)
+        return cut(s, Refusal.UNAVAILABLE.value)
     return Reaction(but(s, retry_at_ms=now.at_ms + now.policy.retry_ms))
 
 
@@ -79,18 +79,18 @@ def no_need_to_warn(s: Session, event: WarnDue, now: Now) -> Reaction:
 def cut_due(s: Session, event: CutDue, now: Now) -> Reaction:
     """The paid end: hang up; repeated until the end is heard, the dead-man timer behind it."""
     if s.cut_why:
-        return cut(s, s.cut_why, now)
+        return cut(s, s.cut_why)
     if not paid_end_is_here(s, now):
         return Reaction(s)
     if s.state is TALKING and s.retry_at_ms is None:
         return extend(s, now)  # the question that was due has not been asked (a late answer event)
-    return cut(s, why_it_ends(s), now)
+    return cut(s, why_it_ends(s))
 
 
 @row((RINGING, *UP, IN_DOUBT), KillRequested)
 def kill(s: Session, event: KillRequested, now: Now) -> Reaction:
     """An operator ends the call; its end is charged like any other."""
-    return cut(but(s, marks=marked(s, f"killed_by:{event.by}")), "operator", now)
+    return cut(but(s, marks=marked(s, f"killed_by:{event.by}")), "operator")
 
 
 @row((RINGING, *UP), Moved)
