@@ -1,4 +1,8 @@
-"""What would the ledger answer now? The same decision on the same rows, and nothing is kept."""
+"""What would the ledger answer now? The same decision on the same rows, and nothing is kept.
+
+Callers who ask how long a call lasts must not be in the way of calls: nothing is locked, and one question is
+at the database at a time, on a connection that is kept.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from gevent.lock import BoundedSemaphore
 from sqlalchemy import Engine
 
-from db.store import OUTSIDE_FAULTS, Transaction, make_store
+from db.store import OUTSIDE_FAULTS, Transaction, make_asking_store
 from db.working_set import load
 from ocs.errors import Unavailable
 from ocs.ledger.batch import usable
@@ -26,15 +31,29 @@ class Rehearsal:
     allowances: Mapping[int, tuple[Allowance, ...]]
 
 
-def rehearse(engine: Engine, command: Hold) -> Rehearsal:
-    """Decide a Hold without making it. Raises Unavailable if the database is away."""
-    store = make_store(engine)
-    try:
-        return store.transact(partial(_decide, command))
-    except OUTSIDE_FAULTS as fault:
-        raise Unavailable(f"the database did not answer: {fault}", hint="check that it runs") from fault
-    finally:
-        store.close()
+class Rehearsals:
+    """Decides Holds without making them. For greenlets of one thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._store = make_asking_store(engine)
+        self._turn = BoundedSemaphore()
+
+    def __call__(self, command: Hold) -> Rehearsal:
+        """Decide one. Raises Unavailable if the database is away."""
+        work = partial(_decide, command)
+        try:
+            with self._turn:
+                try:
+                    return self._store.transact(work)
+                except OUTSIDE_FAULTS:  # the database may have been started anew since the last question
+                    return self._store.transact(work)
+        except OUTSIDE_FAULTS as fault:
+            raise Unavailable(f"the database did not answer: {fault}", hint="check that it runs") from fault
+
+    def close(self) -> None:
+        """Give the connection back, after the question that is there."""
+        with self._turn:
+            self._store.close()
 
 
 def _decide(command: Hold, transaction: Transaction) -> Rehearsal:

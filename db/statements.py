@@ -9,7 +9,7 @@ that is added there is written here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
@@ -77,6 +77,7 @@ POSTGRESQL = Dialect(
         "SELECT nextval(pg_get_serial_sequence('allowances', 'allowance_id')) FROM unnest($1::bigint[])"
     ),
 )
+POSTGRESQL_WITHOUT_LOCKS = replace(POSTGRESQL, lock="")
 SQLITE = Dialect(
     any_of=lambda column, _: f"{column} IN (SELECT value FROM json_each(?1))",
     rows=lambda _: "",

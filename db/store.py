@@ -24,7 +24,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from db.arrays import array
 from db.pipeline import Pipeline
-from db.statements import POSTGRESQL, SQLITE, Read, Statements, Write
+from db.statements import POSTGRESQL, POSTGRESQL_WITHOUT_LOCKS, SQLITE, Read, Statements, Write
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -69,7 +69,7 @@ class Store(Protocol):
     """One connection that runs one transaction at a time."""
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` and commit. Any exception rolls back and passes through."""
+        """Run `work` and commit, or end as the store was made to. Any exception rolls back and goes on."""
         ...
 
     def close(self) -> None:
@@ -82,13 +82,25 @@ def make_store(engine: Engine) -> Store:
     return SqliteStore(engine) if engine.dialect.name == "sqlite" else PostgresStore(engine)
 
 
+def make_asking_store(engine: Engine) -> Store:
+    """One that locks nothing and keeps nothing: nobody waits for its transactions, nor they for others."""
+    if engine.dialect.name == "sqlite":
+        return SqliteStore(engine, begin="BEGIN", end="ROLLBACK")
+    return PostgresStore(engine, sql=Statements(POSTGRESQL_WITHOUT_LOCKS), end=_ROLLBACK)
+
+
+_POSTGRESQL: Final = Statements(POSTGRESQL)
+
+
 class PostgresStore:
     """A connection in pipeline mode: the reads are one round trip, the writes and the commit another."""
 
-    sql = Statements(POSTGRESQL)
-
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self, engine: Engine, *, sql: Statements = _POSTGRESQL, end: tuple[str, Sequence[bytes]] = _COMMIT
+    ) -> None:
+        self.sql = sql
         self._engine = engine
+        self._end = end
         self._proxy: PoolProxiedConnection | None = None
         self._pipeline: Pipeline | None = None
         self._unsent: list[tuple[str, Sequence[bytes]]] = []
@@ -100,7 +112,7 @@ class PostgresStore:
                 pipeline = self._connected()
                 self._unsent = [_BEGIN]
                 result = work(self)
-                pipeline.run([*self._unsent, _COMMIT])
+                pipeline.run([*self._unsent, self._end])
         except BaseException:
             self._roll_back()
             raise
@@ -158,8 +170,10 @@ class SqliteStore:
 
     sql = Statements(SQLITE)
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, begin: str = "BEGIN IMMEDIATE", end: str = "COMMIT") -> None:
         self._engine = engine
+        self._begin = begin
+        self._end = end
         self._pool = ThreadPool(1)
         self._proxy: PoolProxiedConnection | None = None
         self._connection: sqlite3.Connection | None = None
@@ -175,10 +189,10 @@ class SqliteStore:
             connection = self._proxy.driver_connection
             assert isinstance(connection, sqlite3.Connection)
             self._connection = connection
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute(self._begin)
         try:
             result = work(self)
-            self._connection.execute("COMMIT")
+            self._connection.execute(self._end)
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

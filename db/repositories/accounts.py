@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    bindparam,
     cast,
     func,
     insert,
@@ -69,14 +70,10 @@ class AccountRepository:
     def find(self, code: str) -> AccountView | None:
         """One account with its allowances."""
         with reading(self._engine) as connection:
-            row = connection.execute(_views().where(accounts.c.code == code)).first()
+            row = connection.execute(_ONE_VIEW, {"wanted": code}).first()
             if row is None:
                 return None
-            given = connection.execute(
-                select(allowances)
-                .where(allowances.c.account_id == row.account_id)
-                .order_by(allowances.c.allowance_id)
-            )
+            given = connection.execute(_GIVEN, {"wanted": row.account_id})
             return _view(row, tuple(_allowance_view(allowance) for allowance in given))
 
     def list(
@@ -159,6 +156,14 @@ def _views() -> Select[Any]:
         .outerjoin(parties, parties.c.party_id == accounts.c.party_id)
         .outerjoin(_above, _above.c.account_id == accounts.c.parent_id)
     )
+
+
+_ONE_VIEW: Final = _views().where(accounts.c.code == bindparam("wanted"))
+_GIVEN: Final = (
+    select(allowances)
+    .where(allowances.c.account_id == bindparam("wanted"))
+    .order_by(allowances.c.allowance_id)
+)
 
 
 def _view(row: Row[Any], given: tuple[AllowanceView, ...] = ()) -> AccountView:

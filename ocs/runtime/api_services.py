@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from db.check import check
 from db.committer import Committer
+from db.rehearse import Rehearsals
 from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
 from db.repositories.journal import JournalRepository
@@ -38,6 +39,7 @@ from ocs.runtime.threads import apart
 from ocs.services.directory import Directory
 from ocs.services.manage_accounts import ManageAccounts
 from ocs.services.manage_tariffs import refresh_book
+from ocs.services.simulate import Simulator
 from ocs.services.users import ManageUsers
 
 
@@ -73,7 +75,7 @@ def services(system: System) -> Services:
             system.committer,
             system.tariffs,
             system.book,
-            system.directory,
+            system.simulate,
             system.clock,
         ),
     )
@@ -88,6 +90,8 @@ def offline(settings: Settings) -> Iterator[Services]:
     refresh_book(tariffs, book, clock.now_ms())
     committer = open_committer(settings, engine, clock, Metrics(__version__))
     directory = Directory(PayerRepository(engine).payer, clock)
+    rehearsals = Rehearsals(engine)
+    simulate = make_simulator(settings, rehearsals, book, directory)
     try:
         yield Services(
             prepaid=make_prepaid(settings.prepaid, engine, committer, clock, apart=apart),
@@ -96,10 +100,11 @@ def offline(settings: Settings) -> Iterator[Services]:
             take_cdr=_no_daemon,
             ready=lambda: Readiness({"daemon": "offline"}),
             render_metrics=lambda: b"",
-            **_stored(settings, engine, committer, tariffs, book, directory, clock),
+            **_stored(settings, engine, committer, tariffs, book, simulate, clock),
         )
     finally:
         committer.close()
+        rehearsals.close()
         engine.dispose()
 
 
@@ -109,7 +114,7 @@ def _stored(
     committer: Committer,
     tariffs: TariffRepository,
     book: TariffBook,
-    directory: Directory,
+    simulate: Simulator,
     clock: Clock,
 ) -> dict[str, Any]:
     """The services that need nothing but the database, live or not."""
@@ -120,7 +125,7 @@ def _stored(
         "users": ManageUsers(UserRepository(engine), clock),
         "tariffs": tariffs,
         "book": book,
-        "simulate": make_simulator(settings, engine, book, directory),
+        "simulate": simulate,
         "records": RecordRepository(engine),
         "journal": JournalRepository(engine),
         "check": partial(check, engine),

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from db.committer import Committer
 from db.live.memory import MemorySignals
 from db.live.redis_signals import RedisSignals
-from db.rehearse import rehearse
+from db.rehearse import Rehearsals
 from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
 from db.repositories.journal import JournalRepository
@@ -104,6 +104,8 @@ class System:
             took=self.news.call_taken,
             ready=lambda: self.recovered and not self.stopping,
         )
+        self.rehearsals = Rehearsals(self.engine)
+        self.simulate = make_simulator(self.settings, self.rehearsals, self.book, self.directory)
         self.diameter = DiameterDoors(
             self.settings.diameter,
             self.charging,
@@ -113,7 +115,7 @@ class System:
             load_open=self.calls.open_snapshots,
             load_call=self.calls.snapshot,
             took=self.news.call_taken,
-            rehearse=partial(rehearse, self.engine),
+            rehearse=self.rehearsals,
         )
         self.prepaid: Prepaid = make_prepaid(
             self.settings.prepaid,
@@ -130,7 +132,7 @@ class System:
             self.metrics,
             daemon="" if self.charging.desk.alone else self.settings.daemon.full_name(),
             account=AccountRepository(self.engine).find,
-            simulate=make_simulator(self.settings, self.engine, self.book, self.directory),
+            simulate=self.simulate,
             records=RecordRepository(self.engine),
             pins=PrepaidPins(self.prepaid.pins),
             redeem=redeeming(self.prepaid.vouchers),
@@ -228,6 +230,7 @@ class System:
         if self.keeper is not None:
             self.keeper.release()
         self.signals.close()
+        self.rehearsals.close()
         self.engine.dispose()
         log.info("stopped", open_calls=self.charging.calls.open_count)
 
@@ -453,14 +456,16 @@ def _signals(settings: Settings, metrics: Metrics) -> Signals:
     return RedisSignals(wanted.url, password, settings.daemon.full_name(), metrics)
 
 
-def make_simulator(settings: Settings, engine: Engine, book: TariffBook, directory: Directory) -> Simulator:
-    """Prices of calls that never happen, on this database."""
+def make_simulator(
+    settings: Settings, rehearsals: Rehearsals, book: TariffBook, directory: Directory
+) -> Simulator:
+    """Prices of calls that never happen."""
     policy = settings.charging.policy()
     return Simulator(
         tariffs=book,
         directory=directory,
         normalise=partial(normalise, plan=settings.numbering.plan()),
-        rehearse=partial(rehearse, engine),
+        rehearse=rehearsals,
         longest_ms=policy.longest_call_ms,
         floor_ms=policy.floor_ms,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from db import tables
 from db.committer import Committer
 from db.engine import make_engine, reading
 from db.migrate import _config, upgrade
-from db.rehearse import rehearse
+from db.rehearse import Rehearsals
 from db.repositories.accounts import AccountRepository
 from db.repositories.calls import CallRepository
 from ocs.errors import Conflict
@@ -30,7 +31,8 @@ def gift(unit: str, key: str = "g") -> AddAllowance:
 def test_an_allowance_keeps_its_unit(committer: Committer, engine: Engine) -> None:
     committer.submit(gift("octet"))
     committer.submit(gift("second", "h"))
-    known = rehearse(engine, hold("c", 60)).allowances[ALICE]
+    with closing(Rehearsals(engine)) as rehearsals:
+        known = rehearsals(hold("c", 60)).allowances[ALICE]
     assert [(each.unit, each.units, each.prefixes) for each in known] == [
         ("octet", 5 * 10**12, ("10$",)),
         ("second", 5 * 10**12, ("10$",)),

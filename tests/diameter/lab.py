@@ -8,14 +8,13 @@ that bears their number or name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import gevent
 
-from db.rehearse import rehearse
+from db.rehearse import Rehearsals
 from db.repositories.calls import CallRepository
 from ocs.runtime.diameter_doors import DiameterDoors
 from ocs.runtime.metrics import Metrics
@@ -98,7 +97,7 @@ class DiameterLab(DoorLab):
             load_open=self.calls.open_snapshots,
             load_call=self.calls.snapshot,
             took=self.taken.append,
-            rehearse=partial(rehearse, self.desk.engine),
+            rehearse=Rehearsals(self.desk.engine),
         )
 
     def restart(self) -> None:

@@ -7,14 +7,13 @@ tariffs of their own, by rating group.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final, TypeVar
 
 import gevent
 from sqlalchemy import select
 
 from db import tables
-from db.rehearse import rehearse
+from db.rehearse import Rehearsals
 from db.repositories.calls import CallRepository
 from ocs.ports import Ending
 from ocs.services.charge_calls import ChargeCalls
@@ -106,7 +105,7 @@ class CreditLab(DoorLab):
             charging,
             lapse_ms=LAPSE_MS,
             control=self.control,
-            rehearse=partial(rehearse, self.desk.engine),
+            rehearse=Rehearsals(self.desk.engine),
             load_session=self._load_session,
             load_open=self.calls.open_snapshots,
             took=self.taken.append,

@@ -23,8 +23,8 @@ class DatabaseSettings(Section):
     """File whose first line is the database password."""
     password: SecretStr | None = Field(default=None, validate_default=True)
     """The password itself; prefer password_file."""
-    pool_size: int = Field(default=5, ge=1, le=100)
-    """Connections kept open (PostgreSQL)."""
+    pool_size: int = Field(default=5, ge=3, le=100)
+    """Connections kept open (PostgreSQL). The committer has one for itself, questions of prices another."""
     connect_timeout_s: int = Field(default=5, ge=1, le=60)
     """Longest wait for a new connection."""
     statement_timeout_ms: int = Field(default=5_000, ge=100, le=600_000)
