@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
+from ocs.rating.units import LONGEST_TALK_MS
 from ocs.services.sip_names import OURS, folded, number, user_part
 from ocs.values import quick_value
 from radius.attribute_maps import KINDS, AttributeMap, Attributes, merged, unknown_names
@@ -34,8 +35,6 @@ __all__ = [
 _LONGEST_CAUSE: Final = 64
 _SURE_MS: Final = 7 * 86_400_000
 """An Acct-Delay-Time above a week is a clock, not a delay."""
-_NEGATIVE_S: Final = 1 << 31
-"""A duration from here on is a negative number that somebody put into an unsigned field."""
 _WRAP: Final = 1 << 32
 
 
@@ -120,7 +119,7 @@ def read(request: Request, attribute_map: AttributeMap, arrived_ms: int) -> Fact
     answered_at, ended_at = _moment(request, at.answered_at), _moment(request, at.ended_at)
     cancelled = status is Status.FAILED or (status is Status.STOP and request.label("Sip-Method") == "CANCEL")
     talk_ms = 0 if cancelled else _talk_ms(request, at, answered_at, ended_at)
-    if talk_ms is not None and talk_ms >= _NEGATIVE_S * 1_000:
+    if talk_ms is not None and talk_ms > LONGEST_TALK_MS:
         talk_ms = None
     delay_ms = (request.integer("Acct-Delay-Time") or 0) * 1_000
     if delay_ms > _SURE_MS:
@@ -220,7 +219,7 @@ def _talk_ms(
 ) -> int | None:
     """Acct-Session-Time; microseconds or, below a second, the stated times say more exactly what it says."""
     seconds, microseconds = _number(request, at.talk_s), _number(request, at.talk_us)
-    if seconds is not None and seconds >= _NEGATIVE_S:
+    if seconds is not None and seconds * 1_000 > LONGEST_TALK_MS:
         seconds = None
     if microseconds is not None:
         if seconds is None:

@@ -30,6 +30,9 @@ MOST: Final = {Unit.SECOND: 31 * 86_400, Unit.OCTET: 10**12, Unit.UNIT: 10**8, U
 """The most that one session may use. Every charge up to there stays within 64 bits (`ocs.rating.sheets` takes
 no dearer price); a door refuses what a client reports beyond."""
 
+LONGEST_TALK_MS: Final = MOST[Unit.SECOND] * 1000
+"""A longer talk time was worked out by a clock that was set in mid call, or is a negative number."""
+
 MAX_QUANTITY: Final = max(MOST.values())
 """The longest increment and `per` of any unit."""
 

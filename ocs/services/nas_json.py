@@ -20,6 +20,7 @@ import orjson
 
 from ocs.errors import CallerError
 from ocs.money import format_amount
+from ocs.rating.units import LONGEST_TALK_MS
 from ocs.refusals import Refusal
 from ocs.services.nas import Report, Verdict
 from ocs.services.refusal_codes import SIP_ANSWERS
@@ -75,7 +76,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
 _YES_NO: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _YEAR_2200_MS: Final = 7_258_118_400_000
-_LONGEST_CALL_MS: Final = 31 * 86_400_000
 _LONGEST_DELAY_MS: Final = 7 * 86_400_000
 """As for Acct-Delay-Time: more is a clock, not a delay."""
 
@@ -252,8 +252,8 @@ def _milliseconds(said: Mapping[str, Any], name: str, unit_ms: int, most_ms: int
 
 
 def _talk_ms(said: Mapping[str, Any]) -> int | None:
-    exact_ms = _milliseconds(said, "duration_ms", 1, _LONGEST_CALL_MS)
-    rough_ms = _milliseconds(said, "duration_s", 1_000, _LONGEST_CALL_MS)
+    exact_ms = _milliseconds(said, "duration_ms", 1, LONGEST_TALK_MS)
+    rough_ms = _milliseconds(said, "duration_s", 1_000, LONGEST_TALK_MS)
     return rough_ms if exact_ms is None else exact_ms
 
 

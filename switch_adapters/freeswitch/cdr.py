@@ -20,6 +20,7 @@ import structlog
 
 from ocs.errors import CallerError
 from ocs.ports import CallHandler, Clock
+from ocs.rating.units import LONGEST_TALK_MS
 from ocs.services.card_calls import PREFIX
 from ocs.sessions.events import Ended, EndedBy
 from switch_adapters.freeswitch.config import CdrFolder
@@ -74,6 +75,10 @@ def read_cdr(document: bytes) -> Cdr:
     billed_ms = _number(variables, "billmsec")
     if billed_ms is None:
         raise CallerError(f"the CDR of {uuid} has no billmsec")
+    if billed_ms > LONGEST_TALK_MS:
+        raise CallerError(
+            f"the CDR of {uuid} has a billmsec of {billed_ms}", hint="the switch's clock was set"
+        )
     ended = Ended(
         at_ms=hung_up_us // 1000,
         duration_ms=billed_ms if answered_us else 0,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ocs.rating.units import LONGEST_TALK_MS
 from ocs.sessions.events import Answered, CallEvent, Ended, EndedBy, Mode, Moved, Offered, Ringing
 from switch_adapters.freeswitch.channels import Call, Channel, Channels, Ending, micros
 from switch_adapters.freeswitch.config import Direction, Offer, OfferRule
@@ -328,6 +329,11 @@ def _hung_up_us(event: Event) -> int:
 
 
 def _billed_ms(event: Event) -> int | None:
+    stated = _stated_ms(event)
+    return None if stated is not None and stated > LONGEST_TALK_MS else stated
+
+
+def _stated_ms(event: Event) -> int | None:
     billed = text(event, "variable_billmsec")
     if billed.isascii() and billed.isdigit():
         return int(billed)

@@ -127,6 +127,11 @@ BAD = [
     (without("variables", "end_uepoch"), "no end_uepoch"),
     (without("variables", "billmsec"), "no billmsec"),
     (document("caller_hangup_a").replace(b'"billmsec":"1020"', b'"billmsec":"-1"'), "no billmsec"),
+    # Answered before the switch had the time from the network: the years since 1970.
+    (
+        document("caller_hangup_a").replace(b'"billmsec":"1020"', b'"billmsec":"1795000000000"'),
+        "a billmsec of",
+    ),
     (b" " * (4 * 1024 * 1024 + 1), "more than"),
 ]
 

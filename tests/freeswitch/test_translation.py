@@ -187,6 +187,16 @@ def test_the_switchs_times_tell_a_late_report_from_a_transfer() -> None:
     assert ends(one.translate(leg("CHANNEL_HANGUP_COMPLETE", "B", 9.2), 60_000)) == [(8_000, EndedBy.UNKNOWN)]
 
 
+def test_talk_of_years_is_left_to_our_clock() -> None:
+    """The switch was answered in 1970 by its clock, which was set while they talked."""
+    one = started()
+    years = {"variable_billmsec": "1795000000000", "Caller_Channel_Answered_Time": "1"}
+    one.translate(leg("CHANNEL_HANGUP_COMPLETE", "B", 9.0, **years), 0)
+    assert ends(one.translate(leg("CHANNEL_HANGUP_COMPLETE", "A", 9.0, **years), 0)) == [
+        (None, EndedBy.UNKNOWN)
+    ]
+
+
 def test_a_call_that_was_never_answered_ends_with_its_a_leg_at_once() -> None:
     one = book()
     one.translate(leg("CHANNEL_PROGRESS", "A", 0.5, Caller_Channel_Answered_Time="0"), 0)

@@ -275,6 +275,7 @@ def test_attributes_for_payer_rules() -> None:
 
 # --- odd values -----------------------------------------------------------------------------------
 
+MONTH_S = 31 * 86_400
 CONNECT, GONE = "*20:30:04.500 UTC Sat Nov 21 2026", "*20:30:05.300 UTC Sat Nov 21 2026"
 
 
@@ -285,8 +286,9 @@ CONNECT, GONE = "*20:30:04.500 UTC Sat Nov 21 2026", "*20:30:05.300 UTC Sat Nov 
         ("a Stop without any duration", "cisco", [], None, True),
         ("whole seconds", "generic", [("Acct-Session-Time", 61)], 61_000, True),
         ("three octets", "generic", [("Acct-Session-Time", b"\0\0\x3d")], None, True),
-        ("more than anybody talks", "generic", [("Acct-Session-Time", 1 << 31)], None, True),
-        ("as much as fits", "generic", [("Acct-Session-Time", (1 << 31) - 1)], ((1 << 31) - 1) * 1_000, True),
+        ("more than anybody talks", "generic", [("Acct-Session-Time", MONTH_S + 1)], None, True),
+        ("a month", "generic", [("Acct-Session-Time", MONTH_S)], MONTH_S * 1_000, True),
+        ("as much as fits", "generic", [("Acct-Session-Time", (1 << 31) - 1)], None, True),
         (
             "centuries between clocks",
             "cisco",

@@ -12,6 +12,7 @@ import pytest
 from db import tables
 from ocs.errors import Unavailable
 from ocs.services.nas import Report
+from ocs.sessions.session import State
 from radius.packets import Code
 from tests.radius.lab import RadiusLab
 from tests.radius.test_door import CALL, CALLED, NUMBER, PAP, holds, said
@@ -230,3 +231,18 @@ def test_talk_without_a_price_is_not_acknowledged_before_it_is_written_down(lab:
     assert lab.account("Stop", *told)
     (record,) = lab.records()
     assert "unpriced" in record["marks"]
+
+
+@pytest.mark.parametrize(("started", "cents"), [(True, 980), (False, 1000)])
+def test_a_stop_that_says_sixty_eight_years_costs_what_our_clock_saw(
+    lab: RadiusLab, started: bool, cents: int
+) -> None:
+    names = (CALL, ("User-Name", "alice"), CALLED)
+    lab.access(*PAP, CALLED, CALL)
+    if started:
+        lab.account("Start", *names)
+    lab.wait(20 if started else 600)
+    lab.account("Stop", *names, ("Acct-Session-Time", (1 << 31) - 1))
+    lab.wait(60)
+    assert lab.cents("alice") == (cents, 0)
+    assert [call.session.state for call in lab.charging.calls] in ([], [State.CLOSED])
