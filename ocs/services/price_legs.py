@@ -18,7 +18,7 @@ from ocs.services.directory import PayerView
 from ocs.services.identify import facts_of, find_account
 from ocs.services.limits import AttemptLimiter
 from ocs.sessions.events import Offered
-from ocs.sessions.session import Leg, Role, but
+from ocs.sessions.session import Leg, Role, Session, but
 
 log = structlog.get_logger("ocs.calls")
 
@@ -96,22 +96,12 @@ class LegPricing:
         pricers: list[Pricer] = []
         for number, leg in enumerate(call.session.legs):
             pinned = leg.tariff_version_id if call.price_pinned else None
-            price: BoundPricer | Refusal = Refusal.NO_RATE
-            if pinned is not None or _sold_in(self.desk.tariffs, leg.tariff, at_ms, call.session.currency):
-                price = self.desk.tariffs.quote(
-                    leg.tariff,
-                    call.session.destination,
-                    call.session.origin,
-                    at_ms,
-                    leg.currency,
-                    pinned,
-                    call.session.unit,
-                )
+            price = self._quote(call.session, leg, at_ms, pinned)
             if isinstance(price, Refusal):
-                # The rate was withdrawn between offer and answer: what was promised stands.
-                if number >= len(call.pricers):
-                    raise NoPrice(f"call {call.session.call_id} has no price for leg {leg.leg_no}: {price}")
-                pricers.append(call.pricers[number])
+                # Nobody sold it yet, or any more, when it was answered: what was promised stands.
+                pricers.append(
+                    call.pricers[number] if number < len(call.pricers) else self._promised(call.session, leg)
+                )
                 legs.append(leg)
                 continue
             pricers.append(price)
@@ -121,6 +111,21 @@ class LegPricing:
         call.priced_at_ms = at_ms
         call.price_pinned = call.session.answered_at_ms is not None
         return call.pricers
+
+    def _quote(self, session: Session, leg: Leg, at_ms: int, pinned: int | None) -> BoundPricer | Refusal:
+        tariffs = self.desk.tariffs
+        if pinned is None and not _sold_in(tariffs, leg.tariff, at_ms, session.currency):
+            return Refusal.NO_RATE
+        return tariffs.quote(
+            leg.tariff, session.destination, session.origin, at_ms, leg.currency, pinned, session.unit
+        )
+
+    def _promised(self, session: Session, leg: Leg) -> Pricer:
+        """The price of its offer, for a call that was let go since. Raises NoPrice."""
+        price = self._quote(session, leg, session.offered_at_ms, leg.tariff_version_id)
+        if isinstance(price, Refusal):
+            raise NoPrice(f"call {session.call_id} has no price for leg {leg.leg_no}: {price}")
+        return price
 
     def _tell_of_tariffs(self, call: ActiveCall, event: Offered) -> None:
         """A tariff that counts something else than was asked for is a slip of the pen: say where."""

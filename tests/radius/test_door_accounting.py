@@ -16,7 +16,8 @@ from ocs.sessions.session import State
 from radius.packets import Code
 from tests.radius.lab import RadiusLab
 from tests.radius.test_door import CALL, CALLED, NUMBER, PAP, holds, said
-from tests.services.desk import TestDesk
+from tests.rating.make import tariff
+from tests.services.desk import SPEC, TestDesk
 
 AWAY = Unavailable("away")
 
@@ -164,6 +165,23 @@ def test_a_stop_that_says_nought_ends_a_call_that_talked_for_less_than_a_second(
     assert lab.cents("alice") == (1000, 0)
     (record,) = lab.records()
     assert record["marks"] == []
+
+
+def test_talk_from_before_the_tariff_has_the_price_that_it_was_let_through_for(
+    desk: TestDesk, lab: RadiusLab
+) -> None:
+    """The call was given up for want of a Start; its Stop puts the answer before all that was ever sold."""
+    desk.tariffs.drop([1])
+    desk.tariffs.put(
+        tariff([("44", "UK", SPEC)], currency="USD", effective_from_ms=desk.clock.now_ms() - 60_000)
+    )
+    names = (CALL, ("User-Name", "alice"), CALLED)
+    lab.access(*PAP, CALLED, CALL)
+    lab.wait(600)
+    assert lab.account("Stop", *names, ("Acct-Session-Time", 700))
+    assert lab.cents("alice") == (300, 0)
+    (record,) = lab.records()
+    assert (record["billed_s"], record["marks"]) == (700, ["no_start", "from_resync", "corrected"])
 
 
 # --- an id that comes again -----------------------------------------------------------------------
