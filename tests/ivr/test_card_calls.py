@@ -13,7 +13,7 @@ from gevent.event import AsyncResult
 from ocs.errors import OutsideError
 from ocs.ivr.load import load
 from ocs.refusals import Refusal
-from ocs.services.card_calls import PAYER_RULE, CardCalls, LineEnd, Placed
+from ocs.services.card_calls import CUT_CAUSE, PAYER_RULE, CardCalls, LineEnd, Placed
 from ocs.services.ivr import Checked, IvrCall, IvrDesk
 from ocs.sessions.events import EndedBy
 from tests.ivr.test_menus import SOUND
@@ -127,6 +127,47 @@ def test_a_line_that_breaks_is_ended_and_its_hold_released(lab: Lab, cards: Card
     assert line.told[-1] == "abandon"
     assert lab.held("alice") == "0.00"
     assert lab.balance("alice") == "5.00"
+
+
+def test_a_line_that_breaks_in_mid_call_is_ended_and_what_was_talked_is_charged(lab: Lab, cards: CardCalls):
+    lab.account("alice", "5.00")
+    line = FakeLine("b1")
+    placed = place(lab, cards, line)
+    end_after(lab, line, 4)
+    line.over.set_exception(OutsideError("the switch is broken"))
+    with pytest.raises(OutsideError):
+        placed.get(timeout=5)
+    lab.settle()
+    assert line.told[-1] == "abandon"
+    assert (lab.balance("alice"), lab.held("alice")) == ("4.96", "0.00")
+
+
+def test_a_far_end_that_never_answered_costs_nothing_whatever_its_length(lab: Lab, cards: CardCalls):
+    lab.account("alice", "5.00")
+    line = FakeLine("b1")
+    placed = place(lab, cards, line)
+    lab.wait(5)
+    line.over.set(LineEnd("NO_ANSWER", lab.clock.now_ms(), None, 5_000, EndedBy.CALLEE))
+    assert placed.get(timeout=5) == Placed(None, False, "NO_ANSWER", 0, False)
+    assert (lab.balance("alice"), lab.held("alice")) == ("5.00", "0.00")
+
+
+@pytest.mark.parametrize("by_operator", [False, True])
+def test_a_caller_hears_that_the_money_is_gone_only_if_nobody_else_ended_the_call(
+    lab: Lab, cards: CardCalls, by_operator: bool
+):
+    """The far end is ended with one cause, by us and by the switch's own timer."""
+    lab.account("alice", "5.00")
+    line = FakeLine("b1")
+    placed = place(lab, cards, line)
+    end = end_after(lab, line, 4)
+    if by_operator:
+        assert lab.system is not None
+        (call,) = lab.system.charging.calls
+        assert lab.system.charging.kill(call.session.call_id, "joe")
+        lab.settle()
+    line.over.set(replace(end, cause=CUT_CAUSE))
+    assert placed.get(timeout=5).ran_out is not by_operator
 
 
 def test_stopping_ends_every_far_end(lab: Lab, cards: CardCalls):

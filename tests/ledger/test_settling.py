@@ -182,7 +182,8 @@ def test_a_correction_turns_the_old_charge_around_and_charges_anew() -> None:
     assert batch.transfers[1].reverses == batch.transfers[0].transfer_id
     old, new = batch.charges
     assert batch.reversed_charges == {old.charge_id: new.charge_id}
-    assert batch.accounts[ALICE].spent_ticks == 0
+    spent = [batch.accounts[account_id].spent_ticks for account_id in (ALICE, REVENUE, TAX)]
+    assert spent == [0, 0, 0], "what a payee is given counts as no spending of its own"
 
 
 def test_a_correction_can_be_corrected() -> None:
