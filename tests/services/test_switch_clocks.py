@@ -118,13 +118,16 @@ def test_a_call_that_rings_on_a_switch_that_is_behind_rings_as_long_as_any(desk:
     assert desk.switch.of(ev.Cut)[0] == ev.Cut("a", "ring_timeout")
 
 
+@pytest.mark.parametrize("transferred", [False, True])
 @pytest.mark.parametrize("off_ms", [0, -3_600_000, -30_000, 30_000])
 def test_a_call_that_is_lost_is_charged_no_more_than_was_proven_whatever_the_switch_s_clock_says(
-    desk: TestDesk, off_ms: int
+    desk: TestDesk, off_ms: int, transferred: bool
 ) -> None:
     ann = desk.customer("ann", "10.00")
     talk(desk, off_ms, Mode.AUTHORISE)
     desk.wait(10)
+    if transferred:
+        desk.tell("a", ev.Moved(desk.clock.now_ms() + off_ms, "b"))
     desk.tell("a", ev.CallFound(desk.clock.now_ms(), None))
     desk.wait(5)
     for _ in range(2):

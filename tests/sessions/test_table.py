@@ -369,6 +369,12 @@ def test_who_ended_the_call_is_us_when_we_cut_it() -> None:
     assert ended.ended_by is EndedBy.US
 
 
+def test_the_next_cut_is_repeated_as_soon_as_a_first_one() -> None:
+    """After a top-up; else a switch that does not hear it would let the call talk for a minute more."""
+    called_off = react(draining(cut_why="insufficient_funds", cuts=7), GRANT_120, at(64_000)).session
+    assert (called_off.cut_why, called_off.cuts) == ("", 0)
+
+
 def test_a_report_that_comes_before_the_answer_proves_the_time_until_it() -> None:
     met = react(ringing(**WHOLE), ev.Alive(T0 + 9_000, 4_000), at(9_000)).session
     assert (met.answered_at_ms, met.proven_at_ms) == (T0 + 5_000, T0 + 9_000)
