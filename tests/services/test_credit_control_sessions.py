@@ -80,6 +80,17 @@ def test_a_service_that_falls_silent_leaves_the_session_up(desk: TestDesk, bob: 
     assert up(desk, bob) == 0
 
 
+def test_a_session_that_ended_and_began_again_takes_a_new_service(desk: TestDesk, bob: int) -> None:
+    credit = CreditLab(desk)
+    credit.initial(data(wants_kb=10), account="bob")
+    credit.terminate(1, data(3), account="bob")
+    credit.initial(talk(wants_s=0), number=2, account="bob")
+    served = credit.update(3, talk(5, 0), sms(wants=1), account="bob").services
+    assert [(grant.refusal, grant.granted_ms > 0) for grant in served] == [(None, True)] * 2
+    credit.terminate(4, talk(5), sms(1), account="bob")
+    assert cents(desk, bob) == (1000 - 3 - 10 - 5, 0)
+
+
 def test_a_call_of_another_door_counts_beside_it(desk: TestDesk, bob: int) -> None:
     credit = CreditLab(desk)
     credit.initial(*THREE, account="bob")
