@@ -108,6 +108,16 @@ def test_a_session_that_the_database_cannot_open_is_refused_for_now(credit: Cred
     assert cents(credit.desk, ann) == (995, 0)
 
 
+def test_the_end_of_one_that_was_refused_for_now_needs_no_database(credit: CreditLab, ann: int) -> None:
+    """Nothing was used, and what its lost question may hold is let go by itself."""
+    credit.desk.ledger.away = AWAY
+    credit.initial()
+    assert credit.terminate(1).services == ()
+    credit.desk.ledger.away = None
+    credit.wait(31)
+    assert cents(credit.desk, ann) == (1000, 0)
+
+
 def test_one_whose_yes_was_lost_on_the_way_is_let_go(credit: CreditLab, ann: int) -> None:
     credit.desk.ledger.lost = AWAY
     assert credit.initial().refusal is Refusal.UNAVAILABLE
