@@ -50,6 +50,7 @@ SHORT = Refused(Refusal.INSUFFICIENT_FUNDS, ALICE)
         (-20, 0, 50, NOW, 30),  # an account that owes goes on with its credit
         (-20, 10, 50, NOW, 20),
         (100, 120, 50, NOW, 0),
+        (100, 170, 50, NOW, -20),  # calls hold more than there is: a correction took it
         (-60, 0, 50, NOW, -10),  # a correction took it below
         (100, 0, None, NOW, None),  # the house has no limit
     ],

@@ -265,6 +265,17 @@ def test_what_other_calls_hold_counts_towards_the_daily_limit() -> None:
     assert isinstance(decide(batch, hold("third", 60, floor_s=5)), Granted)
 
 
+def test_what_a_call_holds_itself_leaves_it_the_rest_of_the_day() -> None:
+    batch = books(balance_ticks=100_000, daily_limit_ticks=1_000)
+    decide(batch, hold("c", 60))
+    longer = decide(batch, hold("c", 90, key="again"))
+    assert isinstance(longer, Granted)
+    assert longer.granted_ms == 90_000
+    at_its_end = decide(batch, hold("c", 120, key="and again"))
+    assert isinstance(at_its_end, Granted)
+    assert (at_its_end.granted_ms, at_its_end.final) == (100_000, True)
+
+
 def test_the_day_of_the_limit_is_the_accounts_own() -> None:
     # NOW is 2027-01-15 08:00 UTC: in Auckland it is 21:00 of the same day, in Honolulu 22:00 the day before.
     for zone, day in (("Pacific/Auckland", 0), ("Pacific/Honolulu", -1)):

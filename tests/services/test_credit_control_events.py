@@ -200,15 +200,22 @@ def test_an_amount_is_given_to_a_resellers_customer_and_not_to_the_reseller_too(
     assert desk.money(desk.revenue)[0] == -7 * CENT
 
 
-def test_the_tax_that_was_charged_is_given_back_with_the_price(credit: CreditLab) -> None:
+@pytest.mark.parametrize("apart", [True, False])
+def test_the_tax_that_was_charged_is_given_back_with_the_price(credit: CreditLab, apart: bool) -> None:
+    """Whether taxes go to an account of their own or stay with the payee."""
     desk = credit.desk
-    tax = desk.tax = desk.account("house:tax", "tax", credit_limit_ticks=None)
+    tax = desk.account("house:tax", "tax", credit_limit_ticks=None)
+    desk.tax = tax if apart else None
     vat = [{"name": "VAT", "percent": "20"}]
     rates = [("20$", "sms", "0:0.05/1+1")]
     desk.sell(tariff(rates, name="taxed-sms", version_id=9, currency="USD", unit="unit", tax=vat))
     bob = desk.customer("bob", "1.00", tariff="taxed")
     credit.debit(sms(wants=2), account="bob")
-    assert (cents(desk, bob), cents(desk, tax), cents(desk, desk.revenue)) == ((88, 0), (2, 0), (10, 0))
+    assert (cents(desk, bob), cents(desk, tax), cents(desk, desk.revenue)) == (
+        (88, 0),
+        (2 * apart, 0),
+        (12 - 2 * apart, 0),
+    )
     credit.refund(sms(wants=2), account="bob", session="r")
     assert (cents(desk, bob), cents(desk, tax), cents(desk, desk.revenue)) == ((100, 0), (0, 0), (0, 0))
 
