@@ -8,6 +8,7 @@ import pytest
 
 from ocs.errors import Unavailable
 from switch_adapters.diameter import names, wire
+from switch_adapters.diameter.accounting import EARLIEST_MS, OLDEST_MS
 from switch_adapters.diameter.codes import AccountingRecordType as Kind
 from switch_adapters.diameter.codes import Command, Result
 from switch_adapters.diameter.names import Name
@@ -85,6 +86,21 @@ def test_the_duration_is_the_clients_and_not_the_networks(lab: DiameterLab) -> N
     lab.wait(33)
     tell(lab, Kind.STOP, 1, said_ms=began_ms + 30_000)
     assert lab.cents(ANN) == (970, 0)
+
+
+@pytest.mark.parametrize(
+    ("off_ms", "charged_s"),
+    [(EARLIEST_MS, 86_430), (EARLIEST_MS + 1_000, 30), (-OLDEST_MS, 0), (-OLDEST_MS - 1_000, 30)],
+)
+def test_a_time_by_which_no_clock_can_be_wrong_is_not_looked_at(
+    lab: DiameterLab, off_ms: int, charged_s: int
+) -> None:
+    """A Diameter time has whole seconds."""
+    tell(lab, Kind.START, 0)
+    lab.wait(30)
+    tell(lab, Kind.STOP, 1, said_ms=lab.desk.clock.now_ms() + off_ms)
+    (record,) = lab.records()
+    assert record["billed_s"] == charged_s
 
 
 def test_a_stop_that_says_how_long_is_charged_without_a_start(lab: DiameterLab) -> None:
