@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from ocs.errors import CallerError
 from ocs.ledger.decide import decide
 from ocs.ledger.model import AccountStatus, Granted, LegHold, PayingLeg, Refused
 from ocs.ledger.wire import dump_outcome, load_outcome
+from ocs.rating.model import Allowance, Draw
 from ocs.refusals import Refusal
 from tests.ledger.books import ALICE, DAY, NOW, RESELLER, books, give, hold, settle
 from tests.ledger.pricers import FlatPricer
@@ -315,6 +317,21 @@ def test_the_free_end_of_an_increment_takes_no_more_included_seconds() -> None:
     assert isinstance(outcome, Granted)
     assert outcome.granted_ms == 30_000
     assert batch.allowances[1].held == 30
+
+
+class Grace(FlatPricer):
+    """Nothing for a call of at most five seconds, everything for a longer one."""
+
+    def cost(self, duration_ms: int, allowances: Sequence[Allowance] = ()) -> tuple[int, tuple[Draw, ...]]:
+        return super().cost(duration_ms, allowances) if duration_ms > 5_000 else (0, ())
+
+
+def test_what_is_free_for_being_short_is_not_stretched_to_the_end_of_another_legs_increment() -> None:
+    legs = (PayingLeg(0, ALICE, Grace()), PayingLeg(1, RESELLER, MINUTES))
+    outcome = decide(books(balance_ticks=50), hold("c", 4, legs=legs))
+    assert isinstance(outcome, Granted)
+    assert outcome.granted_ms == 5_000
+    assert [leg.ticks for leg in outcome.holds] == [0, 600]
 
 
 @pytest.mark.parametrize(
