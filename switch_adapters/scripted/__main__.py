@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 import time
@@ -36,6 +37,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--cdr-dir", type=Path, metavar="DIR", help="write records there")
     parser.add_argument("--truth", type=Path, metavar="FILE", help="keep what really happened there, as JSON")
+    parser.add_argument(
+        "--truth-at-end", action="store_true", help="not meanwhile, which stops all calls for a while"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of channel ids and random loads")
     parser.add_argument("--exit-when-done", action="store_true", help="stop when the last call is over")
     parser.add_argument("--quiet", action="store_true", help="no line per thing that happens")
@@ -97,7 +101,7 @@ def _until(
             told = True
             if arguments.exit_when_done:
                 return
-        if arguments.truth:
+        if arguments.truth and not arguments.truth_at_end:
             begin_s = time.monotonic()
             switch.truth.write(arguments.truth)
             pause_s = max(0.25, 20 * (time.monotonic() - begin_s))  # at most 5 % of the time goes there
@@ -106,6 +110,8 @@ def _until(
 def main() -> int:
     """Listen, wait for somebody to subscribe, then play."""
     arguments = _arguments()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1_000)  # what a load keeps is no garbage, and looking for some takes long
     host, _, port = arguments.listen.rpartition(":")
     clock = SystemClock()
     cdr = CdrWriter(arguments.cdr_url, arguments.cdr_dir)

@@ -99,7 +99,7 @@ def play(
 ) -> tuple[list[Call], float]:
     """Run a load to its end; the calls as they were, and the daemon's CPU seconds."""
     made.open_accounts(accounts, balance)
-    made.start_switch("--accounts", ",".join(accounts), *arguments)
+    made.start_switch("--truth-at-end", "--accounts", ",".join(accounts), *arguments)
     made.start_daemon()
     assert made.daemon is not None
     before_s = cpu_s(made.daemon.pid)

@@ -41,6 +41,25 @@ def test_a_load_runs_in_its_own_process_and_leaves_the_truth_behind(tmp_path: Pa
     assert (summary["placed"], summary["open"]) == (3, 0)
 
 
+def test_the_truth_may_be_written_once_at_the_end(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.json"
+    options = ["--listen", "127.0.0.1:0", "--calls", "3", "--per-s", "2", "--talk-ms", "10-20", "--quiet"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "switch_adapters.scripted", *options, "--exit-when-done",
+         "--truth", str(truth), "--truth-at-end"],
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        host, _, port = process.stdout.readline().removeprefix("listening on ").strip().rpartition(":")
+        client = RawClient((host, int(port)))
+        client.command("event json CHANNEL_PARK")
+        let_through(client, 2)
+        assert not truth.exists()
+        let_through(client, 1)
+    summary = json.loads(truth.read_text())
+    assert (summary["placed"], summary["open"]) == (3, 0)
+
+
 def let_through(client: RawClient, calls: int) -> None:
     """Send on every call that parks, until so many did or the switch is done."""
     while calls and not client.ended:
