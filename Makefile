@@ -12,14 +12,22 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What is compiled is kept, whatever the machine says: the tests start hundreds of daemons.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check bench lock clean
+.PHONY: run test test-here test-there check bench lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.installed
 	@ocs/sample/demo.sh
 
+# Those that wait for real servers in real time are alone on the machine; the others share it by halves.
 test: check
-	python -m pytest
+	python -m pytest tests/end_to_end
+	@$(MAKE) --no-print-directory --output-sync=target -j2 test-here test-there
+
+HALF := ivr simulation scenarios services
+test-here:
+	python -m pytest $(HALF:%=tests/%)
+test-there:
+	python -m pytest $(HALF:%=--ignore=tests/%) --ignore=tests/end_to_end
 
 check: $(VENV)/.installed-dev
 	ruff check
