@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -41,6 +42,8 @@ RINGS: Final = "+49300000"
 SLOW: Final = "+493077"
 LEAVES: Final = "+493099"
 UNPRICED: Final = "+4420123"
+APART_S: Final = 0.05
+"""A message that one side has sent is with the other within this time."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,10 @@ class Evening:
         return account.balance_ticks, account.held_ticks
 
 
-def seconds(calls: Sequence[CallResult]) -> int:
-    """What these calls cost in cents, by what was on the wire."""
-    return sum(-int(-call.talk_s // 1) for call in calls)
+def seconds(calls: Sequence[CallResult]) -> range:
+    """What these calls may cost in cents, by what was on the wire.
+
+    One sum, but where a call ended about a whole second after its answer: SIPp and Kamailio may round apart.
+    """
+    least, most = (sum(ceil(call.talk_s + apart_s) for call in calls) for apart_s in (-APART_S, APART_S))
+    return range(least, most + 1)

@@ -142,7 +142,9 @@ def test_two_calls_share_what_there_is(evening: Evening) -> None:
     calls = evening.calls["shares"]
     assert [call.ended_by for call in calls] == ["proxy", "proxy"]
     assert None not in [call.carrier_ended_s for call in calls]
-    assert sum(evening.site.record(call).net_ticks for call in calls) == 9 * CENT
+    records = [evening.site.record(call) for call in calls]
+    assert sum(record.net_ticks - record.shortfall_ticks for record in records) == 9 * CENT
+    assert sum(record.shortfall_ticks for record in records) <= 2 * CENT  # a tick of Kamailio's timer each
     assert evening.money("shares") == (0, 0)
 
 
@@ -151,7 +153,7 @@ def test_an_operator_ends_a_call_on_both_legs(evening: Evening) -> None:
     assert (call.ended_by, call.carrier_ended_s is not None) == ("proxy", True)
     record = evening.site.record(call)
     assert record.ended_by == "operator"
-    assert record.billed_s == seconds([call])
+    assert record.billed_s in seconds([call])
 
 
 # --- calls that end by themselves, and those that do not begin ----------------------------------
@@ -168,10 +170,10 @@ def test_a_call_is_paid_once_for_its_time(evening: Evening, name: str, ended_by:
     call = evening.one(name)
     assert call.ended_by == ended_by
     record = evening.site.record(call)
-    assert record.billed_s == seconds([call])
+    assert record.billed_s in seconds([call])
     assert record.marks == []
     account = "company" if name == "clerk" else name
-    assert evening.money(account) == (100 * CENT - seconds([call]) * CENT, 0)
+    assert evening.money(account) == ((100 - record.billed_s) * CENT, 0)
 
 
 @pytest.mark.parametrize(("name", "code"), [("busy", 486), ("cancels", 487)])
@@ -227,7 +229,7 @@ def test_a_call_whose_daemon_is_killed_is_settled_by_the_other(
             assert first is not None
             site.start(1)
             kam = site.kam["kam1"]
-            talks = kam.place([("alice", PASSWORD, GERMANY)], talk_s=5)
+            talks = kam.place([("alice", PASSWORD, GERMANY)], talk_s=5.4)
             runs_out = kam.place([("out", PASSWORD, GERMANY)])
             kam.answered(talks)
             kam.answered(runs_out)
@@ -235,8 +237,9 @@ def test_a_call_whose_daemon_is_killed_is_settled_by_the_other(
             (call,) = kam.finish(talks)
             site.settled(90)
             record = site.record(call)
-            assert (record.billed_s, record.cause) == (seconds([call]), "BYE")
-            assert site.account("alice").balance_ticks == (100 - seconds([call])) * CENT
+            assert record.billed_s in seconds([call])
+            assert record.cause == "BYE"
+            assert site.account("alice").balance_ticks == (100 - record.billed_s) * CENT
             (call,) = kam.finish(runs_out)
             assert (call.ended_by, call.carrier_ended_s is not None) == ("proxy", True)
             assert site.record(call).billed_s == 10

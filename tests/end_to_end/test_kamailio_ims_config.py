@@ -156,7 +156,8 @@ def test_what_a_call_reports_adds_up_to_its_time(evening: Evening, name: str, en
 
 def test_an_update_comes_before_the_granted_time_ends_and_replaces_what_is_left(evening: Evening) -> None:
     first, update, another, _ = evening.said("updates")
-    assert (first.asked_s, update.asked_s, update.used_s) == (60, 60, 3)
+    assert (first.asked_s, update.asked_s) == (60, 60)
+    assert update.used_s in (3, 4)  # of 5; its timer ticks once a second
     assert another.at_s - update.at_s == pytest.approx(3, abs=1.1)
 
 

@@ -38,10 +38,10 @@ def place(site: Site) -> Placed:
             placed[way, name] = kam, kam.place([(f"{name}-{way}", PASSWORD, number)], **how)  # noqa: B023
 
         call("runs-out")
-        call("through", talk_s=17)
-        call("ends-inside", talk_s=5)
-        call("unheard-start", SLOW, talk_s=18)
-        call("unheard", SLOW, talk_s=4)
+        call("through", talk_s=17.4)
+        call("ends-inside", talk_s=5.4)
+        call("unheard-start", SLOW, talk_s=18.4)
+        call("unheard", SLOW, talk_s=4.4)
     return placed
 
 
@@ -166,7 +166,7 @@ def test_no_call_is_charged_twice_and_the_books_are_right(
 def paid_to_the_second(site: Site, found: Calls, way: str, name: str) -> None:
     call = found[way, name]
     record = site.record(call)
-    assert record.billed_s == seconds([call]), (call, record)
+    assert record.billed_s in seconds([call]), (call, record)
     assert "estimated" not in record.marks
     account = site.account(f"{name}-{way}")
-    assert (account.balance_ticks, account.held_ticks) == ((100 - seconds([call])) * CENT, 0)
+    assert (account.balance_ticks, account.held_ticks) == ((100 - record.billed_s) * CENT, 0)
