@@ -130,16 +130,19 @@ class LegPricing:
     def _tell_of_tariffs(self, call: ActiveCall, event: Offered) -> None:
         """A tariff that counts something else than was asked for is a slip of the pen: say where."""
         for leg in call.session.legs:
-            said = log.bind(
-                call=call.session.call_id, account=leg.account_code, tariff=leg.tariff, service=event.service
-            )
+            where = {
+                "call": call.session.call_id,
+                "account": leg.account_code,
+                "tariff": leg.tariff,
+                "service": event.service,
+            }
             unit = self.desk.tariffs.unit_of(leg.tariff, event.at_ms)
             if unit not in (None, event.unit):
-                said.warning("tariff_of_another_unit", counts=unit, asked=event.unit)
+                log.warning("tariff_of_another_unit", **where, counts=unit, asked=event.unit)
             currency = self.desk.tariffs.currency_of(leg.tariff, event.at_ms)
             if event.currency and currency not in (None, event.currency):
                 self.desk.observer.bad_input("calls", "tariff_of_another_currency")
-                said.warning("tariff_of_another_currency", counts=currency, asked=event.currency)
+                log.warning("tariff_of_another_currency", **where, counts=currency, asked=event.currency)
 
 
 def _longest_calls_ms(payer: PayerView, unit: str) -> list[int]:
