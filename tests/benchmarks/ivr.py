@@ -180,9 +180,10 @@ def measured(url: str, name: str) -> list[tuple[str, str]]:
 
 
 def compared(found: list[Round], name: str) -> list[tuple[str, str]]:
-    """The rows of answers without callers in the menus and beside them; none where there are too few."""
-    if any(len(waits) < 2 for one in found for waits in (one.without.waits_ms, one.beside.waits_ms)):
-        return [(f"p99 with them against without, {name}", "too few calls in a round")]
+    """The rows of answers without callers in the menus and beside them, of rounds with enough of both."""
+    found = [one for one in found if min(len(one.without.waits_ms), len(one.beside.waits_ms)) >= 100]
+    if not found:
+        return [(f"p99 with them against without, {name}", "too few calls")]
     without = [wait for one in found for wait in one.without.waits_ms]
     beside = [wait for one in found for wait in one.beside.waits_ms]
     times = [f"{with_ms / without_ms:.2f}" for without_ms, with_ms in (one.p99s_ms for one in found)]
@@ -191,7 +192,7 @@ def compared(found: list[Round], name: str) -> list[tuple[str, str]]:
         (f"authorisation at {PER_S} calls/s, nobody in the menus, {name}", shares(without)),
         (f"the same with {CALLERS} callers in the menus, {name}", shares(beside)),
         (f"p99 with them against without, {name}", f"{p99_ms(beside) / p99_ms(without):.2f}"),
-        (f"the same in each of {ROUNDS} rounds, {name}", f"{', '.join(times)} ({each})"),
+        (f"the same in each of {len(found)} rounds, {name}", f"{', '.join(times)} ({each})"),
         (f"calls timed, {name}", f"{len(without)} and {len(beside)}"),
     ]
 
